@@ -1,0 +1,20 @@
+"""The conditions under which everything is tested: eight devices, strict types, no warnings."""
+
+import jax
+import pytest
+from absl import flags
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+flags.FLAGS.mark_as_parsed()  # grain reads absl flags
+
+_hook = install_import_hook(("cs231n_jax.ops", "cs231n_jax.optim"), "beartype.beartype")
+
+
+@pytest.fixture
+def x64():
+    """Float64 for the length of one test."""
+    with jax.enable_x64(True):
+        yield
