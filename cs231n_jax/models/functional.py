@@ -1,0 +1,148 @@
+"""Linen modules as pure functions: the only place that knows .init, .apply, mutable and rngs."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.core import meta
+
+from cs231n_jax.ops import init as initialisers
+from cs231n_jax.typing import Key, ModelState, Params
+
+
+@jax.tree_util.register_pytree_node_class
+class Unset(meta.AxisMetadata[jax.Array]):
+    """Stands in a module for a variable that is yet to be drawn: a spec and no array."""
+
+    def __init__(self, spec: initialisers.Spec):
+        self.spec = spec
+
+    def unbox(self) -> jax.Array:
+        """Zeros of the right shape, enough to trace the module."""
+        return jnp.zeros(self.spec.shape, self.spec.dtype)
+
+    def replace_boxed(self, val: Any) -> Any:
+        """Boxing again is never needed: the box goes away when the variable is drawn."""
+        return val
+
+    def add_axis(self, index: int, params: dict[Any, Any]) -> "Unset":
+        """Lifted transforms over parameters would change what a spec means."""
+        raise NotImplementedError("a variable under nn.scan or nn.vmap: stack drawn parameters instead")
+
+    remove_axis = add_axis
+
+    def tree_flatten(self) -> tuple[tuple[()], initialisers.Spec]:
+        """No children: the spec is static."""
+        return (), self.spec
+
+    @classmethod
+    def tree_unflatten(cls, spec: initialisers.Spec, children: tuple[()]) -> "Unset":
+        """Inverse of tree_flatten."""
+        del children
+        return cls(spec)
+
+
+def specs(model: nn.Module, *inputs: Any) -> dict[str, Any]:
+    """The specs of all variables of a model, by collection, from one abstract run of its training graph.
+
+    Args:
+        model: a module made by `models.create`.
+        *inputs: arrays or jax.ShapeDtypeStructs that the model is called on.
+
+    Returns:
+        {"params": nested dict of Spec, "batch_stats": ..., ...}.
+
+    Raises:
+        ValueError: a variable was declared without a spec; the message names its path.
+    """
+    boxed = jax.eval_shape(lambda *xs: model.init(jax.random.key(0), *xs, train=True, noise=False), *inputs)
+
+    def unbox(path: Any, leaf: Any) -> initialisers.Spec:
+        if not isinstance(leaf, Unset):
+            raise ValueError(
+                f"variable {path_name(path)} has no initialiser spec: declare it with layers.parameter "
+                "or layers.variable, which take one"
+            )
+        return leaf.spec
+
+    variables = jax.tree_util.tree_map_with_path(unbox, boxed, is_leaf=lambda x: isinstance(x, Unset))
+    return {"params": {}, **variables}
+
+
+def path_name(path: Any) -> str:
+    """A key path of jax.tree_util as 'stage1/block1/conv1/kernel'."""
+    return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)
+
+
+def init(model: nn.Module, seed: int, *inputs: Any) -> tuple[Params, ModelState]:
+    """Parameters and state of a model, drawn on the host; a pure function of (seed, path of each leaf).
+
+    Args:
+        model: a module made by `models.create`.
+        seed: the run's seed; a leaf's value depends on it and on the leaf's own path alone.
+        *inputs: arrays or jax.ShapeDtypeStructs that the model is called on, for example images [N, H, W, C].
+
+    Returns:
+        (params, model_state): nested dicts of arrays; model_state is keyed by collection ("batch_stats", ...).
+
+    Raises:
+        ValueError: a variable was declared without a spec.
+    """
+    variables = specs(model, *inputs)
+
+    def draw(path: Any, spec: initialisers.Spec) -> jax.Array:
+        return jnp.asarray(initialisers.draw(spec, seed, path_name(path)))
+
+    drawn = {
+        collection: jax.tree_util.tree_map_with_path(draw, tree, is_leaf=lambda x: isinstance(x, initialisers.Spec))
+        for collection, tree in variables.items()
+    }
+    return drawn.pop("params"), drawn
+
+
+def apply(
+    model: nn.Module,
+    params: Params,
+    model_state: ModelState,
+    *inputs: Any,
+    key: Key | None = None,
+    train: bool = False,
+    noise: bool | None = None,
+    method: str | None = None,
+) -> tuple[Any, ModelState]:
+    """Run a model as a pure function.
+
+    Args:
+        model: a module made by `models.create`.
+        params: nested dict of arrays.
+        model_state: every other variable, by collection. An empty collection "batch_moments" asks BatchNorm layers
+            to leave the plain moments of this batch there.
+        *inputs: what the model is called on.
+        key: PRNG key for the random regularizers; given exactly when noise is on.
+        train: normalise by batch statistics and update the running ones.
+        noise: switch the random regularizers on; default: the value of `train`. Monte-Carlo inference is
+            train=False, noise=True.
+        method: name of another method than __call__, such as "features".
+
+    Returns:
+        (outputs, model_state), the state updated when `train`, else as given.
+
+    Raises:
+        ValueError: noise is on and no key was given, or the reverse.
+    """
+    noise = train if noise is None else noise
+    if noise and key is None:
+        raise ValueError("noise is on (train or noise is True) but key is None: pass key=jax.random.key(...)")
+    if key is not None and not noise:
+        raise ValueError("a key was given but noise is off: leave key out, or pass noise=True")
+    outputs, updated = model.apply(
+        {"params": params, **model_state},
+        *inputs,
+        train=train,
+        noise=noise,
+        rngs={"noise": key} if noise else None,
+        mutable=list(model_state) if train else [],
+        method=method,
+    )
+    return outputs, {**model_state, **updated}

@@ -1,0 +1,34 @@
+"""One to one: the lecture's vanilla network, fully connected layers with a nonlinearity between them."""
+
+import flax.linen as nn
+
+from cs231n_jax.models.base import Model, Variant
+from cs231n_jax.models.layers import Dense
+from cs231n_jax.ops import activations
+from cs231n_jax.typing import Array
+
+
+class Mlp(Model):
+    """Images or vectors [N, ...] -> logits [N, K] through fully connected hidden layers.
+
+    The lecture's two-layer net is hidden=(100,). He initialisation, zero biases.
+    Reference: cs231n notes, "Neural Networks Part 1".
+    """
+
+    num_classes: int = 10
+    hidden: tuple[int, ...] = (100,)
+    activation: str = "relu"
+
+    @nn.compact
+    def forward(self, x: Array, *, train: bool = False, noise: bool = False) -> dict[str, Array]:
+        """hidden1, hidden2, ..., pre_logits, logits."""
+        del train, noise
+        activate = activations.get(self.activation)
+        x = x.reshape((x.shape[0], -1))
+        features = {}
+        for i, width in enumerate(self.hidden, 1):
+            x = features[f"hidden{i}"] = activate(Dense(width, name=f"hidden{i}")(x))
+        return {**features, "pre_logits": x, "logits": Dense(self.num_classes, name="head")(x)}
+
+
+VARIANTS = {"mlp": Variant(Mlp, {}, (8, 8, 1), 64 * 100 + 100 + 100 * 10 + 10)}

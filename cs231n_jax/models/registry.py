@@ -1,0 +1,66 @@
+"""All models by name."""
+
+import dataclasses
+import difflib
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cs231n_jax.models import functional, lenet, mlp, resnet
+from cs231n_jax.models.base import Variant
+from cs231n_jax.ops.init import Spec
+
+VARIANTS: dict[str, Variant] = {**mlp.VARIANTS, **lenet.VARIANTS, **resnet.VARIANTS}
+
+_LINEN_FIELDS = ("parent", "name")
+
+
+def names() -> list[str]:
+    """The names that `create` takes."""
+    return sorted(VARIANTS)
+
+
+def options(name: str) -> dict[str, Any]:
+    """The options of a model that its name leaves free, with their defaults."""
+    row = _row(name)
+    fields = dataclasses.fields(row.module)
+    return {f.name: f.default for f in fields if f.name not in _LINEN_FIELDS and f.name not in row.options}
+
+
+def create(name: str, **given: Any) -> nn.Module:
+    """A model by name, such as create("resnet20", num_classes=100, shortcut="B").
+
+    Raises:
+        ValueError: unknown name or option; the message names the nearest right one.
+    """
+    free = options(name)
+    for key in given:
+        if key not in free:
+            fixed = _row(name).options
+            reason = f"is fixed to {fixed[key]!r} by the name" if key in fixed else "does not exist"
+            raise ValueError(f"option {key!r} of model {name!r} {reason}{_nearest(key, free)}; it has {sorted(free)}")
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    row = _row(name)
+    return row.module(**row.options, **given)
+
+
+def parameter_count(name: str, **given: Any) -> int:
+    """Number of trained parameters, from shapes alone: no array is made."""
+    image = jax.ShapeDtypeStruct((1, *_row(name).input_shape), jnp.float32)
+    specs = functional.specs(create(name, **given), image)["params"]
+    leaves = jax.tree.leaves(specs, is_leaf=lambda x: isinstance(x, Spec))
+    return sum(int(np.prod(spec.shape)) for spec in leaves)
+
+
+def _row(name: str) -> Variant:
+    if name not in VARIANTS:
+        raise ValueError(f"unknown model {name!r}{_nearest(name, VARIANTS)}; models: {', '.join(names())}")
+    return VARIANTS[name]
+
+
+def _nearest(given: str, allowed: Any) -> str:
+    near = difflib.get_close_matches(given, list(allowed), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""

@@ -1,0 +1,137 @@
+"""Initialisers as plain specifications, drawn later on the host from a counter-based generator.
+
+An initialiser here does not draw numbers: it returns a `Spec`, and `draw` turns a spec into an array as a pure
+function of (seed, path of the leaf). Nothing is compiled, a new layer does not re-seed the others, and any block of
+a leaf can be drawn without the rest of it.
+"""
+
+import hashlib
+import math
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+BLOCK = 1 << 16  # elements drawn from one counter; part of the definition of every initial value
+
+Distribution = Literal["constant", "normal", "uniform", "truncated_normal"]
+
+
+class Spec(NamedTuple):
+    """What an initial array is: `scale` is the constant, the standard deviation, or half the width of the interval."""
+
+    distribution: Distribution
+    scale: float
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+
+def constant(shape: tuple[int, ...], value: float) -> Spec:
+    """All elements equal to `value`."""
+    return Spec("constant", value, tuple(shape))
+
+
+def normal(shape: tuple[int, ...], std: float) -> Spec:
+    """N(0, std²)."""
+    return Spec("normal", std, tuple(shape))
+
+
+def truncated_normal(shape: tuple[int, ...], std: float) -> Spec:
+    """N(0, std²) conditioned on |x| ≤ 2·std (the standard deviation of the result is 0.88·std)."""
+    return Spec("truncated_normal", std, tuple(shape))
+
+
+def uniform(shape: tuple[int, ...], bound: float) -> Spec:
+    """U(−bound, bound)."""
+    return Spec("uniform", bound, tuple(shape))
+
+
+def fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """(fan_in, fan_out) of a kernel (..., in, out): the receptive field times the channels of one side.
+
+    With grouped convolutions `in` is the number of channels of one group and `out` that of all, as in torch.
+    """
+    if len(shape) < 2:
+        raise ValueError(f"a kernel needs at least two axes (in, out), got shape {shape}")
+    field = math.prod(shape[:-2])
+    return field * shape[-2], field * shape[-1]
+
+
+def he_normal(shape: tuple[int, ...], mode: Literal["fan_in", "fan_out"] = "fan_in") -> Spec:
+    """N(0, 2 / fan): keeps the second moment through a ReLU layer.
+
+    Reference: He, Zhang, Ren, Sun 2015, "Delving Deep into Rectifiers", equations 10 (fan_in) and 14 (fan_out);
+    torch.nn.init.kaiming_normal_ with nonlinearity="relu".
+    """
+    return normal(shape, math.sqrt(2.0 / fans(shape)[mode == "fan_out"]))
+
+
+def xavier_normal(shape: tuple[int, ...]) -> Spec:
+    """N(0, 2 / (fan_in + fan_out)). Reference: Glorot, Bengio 2010, section 4.2.1; torch.nn.init.xavier_normal_."""
+    return normal(shape, math.sqrt(2.0 / sum(fans(shape))))
+
+
+def xavier_uniform(shape: tuple[int, ...]) -> Spec:
+    """U(±√(6 / (fan_in + fan_out))). Reference: Glorot, Bengio 2010, equation 16; torch.nn.init.xavier_uniform_."""
+    return uniform(shape, math.sqrt(6.0 / sum(fans(shape))))
+
+
+def lecture_xavier(shape: tuple[int, ...]) -> Spec:
+    """N(0, 1 / fan_in), the lecture's `randn(fan_in, fan_out) / sqrt(fan_in)`; LeCun's normal initialisation."""
+    return normal(shape, math.sqrt(1.0 / fans(shape)[0]))
+
+
+def torch_uniform(shape: tuple[int, ...], fan_in: int) -> Spec:
+    """U(±1/√fan_in): the default of torch.nn.Linear and torch.nn.Conv2d, for kernel and bias alike.
+
+    torch writes it as kaiming_uniform_(a=√5); the bound √(6 / ((1 + 5)·fan_in)) is the same number. A bias has no
+    fan of its own, so the layer passes the fan_in of its kernel.
+    """
+    return uniform(shape, 1.0 / math.sqrt(fan_in))
+
+
+def draw(spec: Spec, seed: int, path: str) -> np.ndarray:
+    """The array that `spec` stands for, a pure function of (seed, path).
+
+    The flat array is cut into blocks of `BLOCK` elements; block b is drawn by numpy's Philox keyed by
+    SHA-256(seed/path) with b in the top word of the counter. Values are drawn in float32 whatever the dtype, so that
+    runs in float64 or bfloat16 start from the same point (rounded).
+
+    Args:
+        spec: the specification.
+        seed: the run's seed.
+        path: the leaf's path, such as "stage1/block1/conv1/kernel".
+
+    Returns:
+        array of spec.shape and spec.dtype.
+
+    Raises:
+        ValueError: the distribution is unknown.
+    """
+    dtype = jnp.dtype(spec.dtype)
+    if spec.distribution == "constant":
+        return np.full(spec.shape, spec.scale, dtype)
+    size = math.prod(spec.shape)
+    key = np.frombuffer(hashlib.sha256(f"{seed}/{path}".encode()).digest()[:16], np.uint64)
+    flat = np.empty(size, np.float32)
+    for block, start in enumerate(range(0, size, BLOCK)):
+        generator = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, block]))
+        _fill(flat[start : start + BLOCK], spec.distribution, generator)
+    flat *= np.float32(spec.scale)
+    return flat.reshape(spec.shape).astype(dtype, copy=False)
+
+
+def _fill(out: np.ndarray, distribution: str, generator: np.random.Generator) -> None:
+    """Fill `out` with the unit form of a distribution."""
+    if distribution == "normal":
+        generator.standard_normal(out=out, dtype=np.float32)
+    elif distribution == "uniform":
+        generator.random(out=out, dtype=np.float32)
+        out *= 2
+        out -= 1
+    elif distribution == "truncated_normal":
+        generator.standard_normal(out=out, dtype=np.float32)
+        while (outside := np.flatnonzero(np.abs(out) > 2)).size:
+            out[outside] = generator.standard_normal(outside.size, dtype=np.float32)
+    else:
+        raise ValueError(f"unknown distribution {distribution!r}: constant, normal, truncated_normal or uniform")
