@@ -1,0 +1,43 @@
+"""Losses, one number an example; who calls decides how to weigh and average."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+
+def softmax_cross_entropy(
+    logits: Float[Array, "*n k"], labels: Int[Array, "*n"], *, label_smoothing: float = 0.0
+) -> Float[Array, "*n"]:
+    """Return the cross-entropy of the softmax of each row of scores with a class label.
+
+    loss = log Σ_j exp(z_j) − (1 − label_smoothing)·z_label − label_smoothing·mean_j(z_j)
+
+    Args:
+        logits: scores z [..., k], float.
+        labels: class numbers [...], integer in [0, k). A label outside makes that example's loss NaN, because an
+            error cannot be raised on a device.
+        label_smoothing: share of the probability spread evenly over all classes, in [0, 1).
+
+    Returns:
+        [...] in at least float32.
+
+    Raises:
+        ValueError: if label_smoothing is outside [0, 1).
+
+    Reference: Szegedy et al. 2016, section 7 (label smoothing).
+    """
+    if not 0.0 <= label_smoothing < 1.0:
+        raise ValueError(f"label_smoothing is {label_smoothing}; it must be at least 0 and below 1.")
+    z = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    classes = lax.broadcasted_iota(labels.dtype, z.shape, z.ndim - 1)
+    chosen = classes == jnp.expand_dims(labels, -1)
+    # Subtracting the maximum first keeps every exponent at or below 0; it cancels in the loss and in its derivative.
+    z = z - lax.stop_gradient(z.max(-1, keepdims=True))
+    # A selection and a sum instead of a gather: its derivative is elementwise, where a gather's is a slow scatter.
+    target = jnp.where(chosen, z, jnp.zeros_like(z)).sum(-1)
+    loss = jnp.log(jnp.exp(z).sum(-1)) - (1.0 - label_smoothing) * target
+    if label_smoothing:
+        loss = loss - label_smoothing * z.mean(-1)
+    return jnp.where(chosen.any(-1), loss, jnp.full_like(loss, jnp.nan))
