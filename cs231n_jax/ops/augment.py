@@ -7,7 +7,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Key, Num
+
+from cs231n_jax.ops.precision import at_least_float32
 
 _MODES = {"zeros": "constant", "reflect": "reflect"}
 
@@ -82,7 +85,7 @@ def standardize(
     images: Num[Array, "*n c"],
     mean: Sequence[float] | np.ndarray,
     std: Sequence[float] | np.ndarray,
-    dtype: jax.typing.DTypeLike = jnp.float32,
+    dtype: DTypeLike = jnp.float32,
 ) -> Num[Array, "*n c"]:
     """Return (x − mean) / std for each channel, where x is in [0, 1].
 
@@ -111,8 +114,9 @@ def standardize(
         mean, std = mean * 255, std * 255
     elif not jnp.issubdtype(images.dtype, jnp.floating):
         raise TypeError(f"The images are {images.dtype}; they must be uint8 in 0…255 or floats in [0, 1].")
-    wide = jnp.promote_types(jnp.float32, dtype)
-    wide = wide if images.dtype == jnp.uint8 else jnp.promote_types(wide, images.dtype)
+    wide = at_least_float32(dtype)
+    if images.dtype == jnp.float64:
+        wide = images.dtype
     axis = (images.ndim - 1,)
     centred = images.astype(wide) - jax.lax.broadcast_in_dim(jnp.asarray(mean, wide), images.shape, axis)
     return (centred * jax.lax.broadcast_in_dim(jnp.asarray(1 / std, wide), images.shape, axis)).astype(dtype)

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from cs231n_jax.ops.precision import at_least_float32
+
 
 def softmax_cross_entropy(
     logits: Float[Array, "*n k"], labels: Int[Array, "*n"], *, label_smoothing: float = 0.0
@@ -30,7 +32,7 @@ def softmax_cross_entropy(
     """
     if not 0.0 <= label_smoothing < 1.0:
         raise ValueError(f"label_smoothing is {label_smoothing}; it must be at least 0 and below 1.")
-    z = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    z = logits.astype(at_least_float32(logits.dtype))
     classes = lax.broadcasted_iota(labels.dtype, z.shape, z.ndim - 1)
     chosen = classes == jnp.expand_dims(labels, -1)
     # Subtracting the maximum first keeps every exponent at or below 0; it cancels in the loss and in its derivative.

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from cs231n_jax.ops.precision import at_least_float32
+
 
 def batch_norm(
     x: Float[Array, "*n c"],
@@ -33,7 +35,7 @@ def batch_norm(
 
     Reference: Ioffe & Szegedy 2015, Algorithm 1.
     """
-    wide = jnp.promote_types(x.dtype, jnp.float32)
+    wide = at_least_float32(x.dtype)
     axes = tuple(range(x.ndim - 1))
     mean = x.astype(wide).mean(axes)
     var = jnp.square(x.astype(wide) - _over(mean, x)).mean(axes)
@@ -71,7 +73,7 @@ def normalize(
 
     Reference: Ioffe & Szegedy 2015, Algorithm 2.
     """
-    wide = jnp.promote_types(x.dtype, jnp.float32)
+    wide = at_least_float32(x.dtype)
     mean, var, scale, bias = (a.astype(wide) for a in (mean, var, scale, bias))
     factor = scale * lax.rsqrt(var + eps)
     y = (x.astype(wide) - _over(mean, x)) * _over(factor, x) + _over(bias, x)

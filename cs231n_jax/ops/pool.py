@@ -7,6 +7,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from cs231n_jax.ops.precision import at_least_float32
 from cs231n_jax.ops.window import Padding, Pair, output_size, padding_pairs, pair
 
 
@@ -65,7 +66,7 @@ def avg_pool(
     """
     declared = padding_pairs(padding)
     window, stride, padding = _geometry(x.shape, window, stride, padding, ceil_mode)
-    wide = jnp.promote_types(x.dtype, jnp.float32)
+    wide = at_least_float32(x.dtype)
     total = lax.reduce_window(
         x.astype(wide), 0.0, lax.add, (1, *window, 1), (1, *stride, 1), ((0, 0), *padding, (0, 0))
     )
@@ -79,7 +80,7 @@ def avg_pool(
 
 def global_avg_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n c"]:
     """Take the mean of each channel over the whole image, in at least float32; returns the dtype of x."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean((1, 2)).astype(x.dtype)
+    return x.astype(at_least_float32(x.dtype)).mean((1, 2)).astype(x.dtype)
 
 
 def _geometry(image: tuple, window, stride, padding, ceil_mode: bool) -> tuple[Pair, Pair, Padding]:
