@@ -1,0 +1,248 @@
+"""What every kind of data set has in common: the contract, the description, the config."""
+
+# No `from __future__ import annotations` here: flags read the types of the config's fields.
+import dataclasses
+import enum
+import hashlib
+import typing
+from collections.abc import Sequence
+
+import numpy as np
+
+Part = typing.Literal["train", "eval"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Info:
+    """What is known about one split of a data set.
+
+    Args:
+        name: the data set as the config names it.
+        split: the split's own name, such as "train" or "test".
+        shapes: shape of one example's arrays, such as {"image": (32, 32, 3), "label": ()}.
+        num_classes: number of labels K; labels lie in 0 … K − 1.
+        classes: K names.
+        fingerprint: SHA-256 of the content in hexadecimal, the same on every machine.
+        mean: per channel, of the *training* split's pixels in 0 … 1, also on an evaluation split.
+        std: the same for the standard deviation (divided by n).
+    """
+
+    name: str
+    split: str
+    shapes: dict[str, tuple[int, ...]]
+    num_classes: int
+    classes: tuple[str, ...]
+    fingerprint: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@typing.runtime_checkable
+class Source(typing.Protocol):
+    """A data set with random access.
+
+    `source[indices]` takes an integer array [B] and returns freshly made arrays
+    {"image": uint8 [B, H, W, C], "label": int32 [B]}.
+    """
+
+    @property
+    def info(self) -> Info:
+        """The description of this split."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]: ...
+
+
+class ArraySource:
+    """A source over arrays that are in memory or mapped into it.
+
+    Args:
+        arrays: {key: array [N, …]}, all of the same length N.
+        info: their description.
+    """
+
+    def __init__(self, arrays: dict[str, np.ndarray], info: Info):
+        lengths = {key: len(array) for key, array in arrays.items()}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"the arrays of a data source must be of one length, got {lengths}")
+        self.arrays, self.info = arrays, info
+
+    def __len__(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+    def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        return {key: array[indices] for key, array in self.arrays.items()}
+
+
+class First:
+    """The first `count` examples of a source; mean and std stay those of the whole split."""
+
+    def __init__(self, source: Source, count: int):
+        if not 0 < count <= len(source):
+            info = source.info
+            raise ValueError(
+                f"data.limit is {count}, but {info.name} {info.split} has {len(source)} examples; "
+                f"give 1 to {len(source)}, or 0 for all"
+            )
+        self._source, self._count = source, count
+        mark = f"{source.info.fingerprint}[:{count}]"
+        self.info = dataclasses.replace(source.info, fingerprint=hashlib.sha256(mark.encode()).hexdigest())
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        if np.max(indices, initial=-1) >= self._count:
+            raise IndexError(f"index {np.max(indices)} is outside the first {self._count} examples")
+        return self._source[indices]
+
+
+class Augment(enum.Enum):
+    """How training images are changed at random, on the device."""
+
+    NONE = "none"
+    CROP = "crop"
+    FLIP = "flip"
+    CROP_FLIP = "crop_flip"
+
+
+class Normalization(enum.Enum):
+    """What is subtracted from pixels in 0 … 1, and what they are divided by, per channel."""
+
+    DATASET = "dataset"  # the training split's own mean and standard deviation
+    IMAGENET = "imagenet"  # (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225), as published weights expect
+    NONE = "none"  # nothing: pixels stay in 0 … 1
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class DataConfig:
+    """Which data, in which batches.
+
+    Args:
+        name: "digits"; "synthetic" or "synthetic:32x32x3:10:50000" (shape, classes, examples); a path ending in
+            .npz; a path to a folder of images by class ("./photos"); otherwise a TFDS name, optionally with config
+            and version ("cifar10", "cifar10/3.0.2").
+        dir: where relative paths start, or the TFDS data directory; "" means the working directory, or
+            $TFDS_DATA_DIR and then ~/tensorflow_datasets.
+        batch_size: training examples per step, over all devices and processes.
+        eval_batch_size: the same for evaluation; 0 means twice the training batch (no gradients are held).
+        train_split: name of the training split; TFDS sets take slices too ("train[:45000]").
+        eval_split: name of the evaluation split; "" means test, or else validation, or val.
+        augment: random changes of the training images.
+        augment_padding: pixels that a random crop may shift by, to each side.
+        normalize: how pixels are normalised.
+        limit: train on the first n examples only; 0 means all.
+        image_size: crop images to a centred square and resize it to this side; 0 means that they must all have one
+            size. For folders of images and TFDS sets.
+    """
+
+    name: str = "digits"
+    dir: str = ""
+    batch_size: int = 128
+    eval_batch_size: int = 0
+    train_split: str = "train"
+    eval_split: str = ""
+    augment: Augment = Augment.NONE
+    augment_padding: int = 4
+    normalize: Normalization = Normalization.DATASET
+    limit: int = 0
+    image_size: int = 0
+
+    def validate(self) -> None:
+        """Check the fields that need no data; raises ValueError."""
+        if not self.name:
+            raise ValueError("data.name is empty; give for example digits, cifar10 or a path ending in .npz")
+        if not self.train_split:
+            raise ValueError("data.train_split is empty; give the name of a split, for example train")
+        if self.batch_size < 1:
+            raise ValueError(f"data.batch_size is {self.batch_size}; it must be at least 1")
+        for field in ("eval_batch_size", "augment_padding", "limit", "image_size"):
+            if getattr(self, field) < 0:
+                raise ValueError(f"data.{field} is {getattr(self, field)}; it must be 0 or more")
+
+    @property
+    def evaluation_batch_size(self) -> int:
+        """`eval_batch_size`, or twice the training batch where that is 0."""
+        return self.eval_batch_size or 2 * self.batch_size
+
+    def statistics(self, info: Info) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The (mean, std) per channel that `normalize` stands for, in units where pixels are 0 … 1.
+
+        A channel that never varies gets a std of 1.
+        """
+        channels = info.shapes["image"][-1]
+        match self.normalize:
+            case Normalization.DATASET:
+                return info.mean, tuple(s or 1.0 for s in info.std)
+            case Normalization.IMAGENET if channels == 3:
+                return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+            case Normalization.IMAGENET:
+                raise ValueError(
+                    f"data.normalize is imagenet, which has 3 channels, but {info.name} has {channels}; use dataset"
+                )
+            case Normalization.NONE:
+                return (0.0,) * channels, (1.0,) * channels
+
+
+def choose_split(config: DataConfig, part: Part, available: Sequence[str], *, slices: bool = False) -> str:
+    """The name of the split that plays the part, checked against those available.
+
+    Args:
+        config: names the splits.
+        part: "train" or "eval".
+        available: the names that the data set has.
+        slices: whether "train[:90%]+test" is understood.
+
+    Raises:
+        ValueError: there is no such split.
+    """
+    field = f"data.{part}_split"
+    have = ", ".join(available) or "none"
+    wanted = config.train_split if part == "train" else config.eval_split
+    if not wanted:
+        wanted = next((name for name in ("test", "validation", "val") if name in available), "")
+        if not wanted:
+            raise ValueError(f"{config.name} has no split named test, validation or val; set {field} (splits: {have})")
+    names = [term.split("[")[0].strip() for term in wanted.split("+")] if slices else [wanted]
+    if unknown := [name for name in names if name not in available]:
+        raise ValueError(f"{config.name} has no split {unknown[0]!r}; set {field} (splits: {have})")
+    return wanted
+
+
+def fingerprint(arrays: dict[str, np.ndarray], classes: Sequence[str]) -> str:
+    """SHA-256 over keys, types, shapes, bytes (little-endian, in C order) and class names, in hexadecimal."""
+    digests = {}
+    for key, array in arrays.items():
+        portable = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        digests[key] = (portable.dtype.str, portable.shape, hashlib.sha256(portable.data).hexdigest())
+    return combine(digests, classes)
+
+
+def combine(digests: dict[str, tuple[str, tuple[int, ...], str]], classes: Sequence[str]) -> str:
+    """The fingerprint from each array's (type, shape, SHA-256 of its bytes)."""
+    lines = [f"{key} {dtype} {list(shape)} {digest}\n" for key, (dtype, shape, digest) in sorted(digests.items())]
+    return hashlib.sha256("".join([*lines, *(f"class {name}\n" for name in classes)]).encode()).hexdigest()
+
+
+class PixelStatistics:
+    """Exact mean and standard deviation per channel of 8-bit pixels, gathered in integers."""
+
+    def __init__(self):
+        self._counts = None  # [C, 256] int64
+
+    def add(self, images: np.ndarray) -> None:
+        """Count the pixels of uint8 [N, H, W, C]."""
+        pixels = images.reshape(-1, images.shape[-1])
+        counts = np.stack([np.bincount(channel, minlength=256) for channel in pixels.T])
+        self._counts = counts if self._counts is None else self._counts + counts
+
+    def result(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """(mean, std) per channel, for pixels in 0 … 1."""
+        total = [int(n) for n in self._counts.sum(axis=1)]
+        first = [sum(v * int(n) for v, n in enumerate(row)) for row in self._counts]
+        second = [sum(v * v * int(n) for v, n in enumerate(row)) for row in self._counts]
+        mean = tuple(s / n / 255 for s, n in zip(first, total))
+        std = tuple(((q * n - s * s) / n**2) ** 0.5 / 255 for s, q, n in zip(first, second, total))
+        return mean, std

@@ -1,0 +1,121 @@
+"""Which examples make up batch k: pure functions of (seed, epoch, index), so that any step can be the first."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from cs231n_jax.data.base import Source
+
+
+def permutation(seed: int, epoch: int, size: int) -> np.ndarray:
+    """The order of one epoch: int64 [size], each of 0 … size − 1 once.
+
+    The order that sorts `size` 64-bit numbers of a Philox generator whose key is made of (seed, "shuffle", epoch).
+    Raw generator output and sorting never change between versions of numpy, which its own shuffling may.
+    """
+    key = hashlib.sha256(f"{seed} shuffle {epoch}".encode()).digest()[:16]
+    numbers = np.random.Philox(key=np.frombuffer(key, "<u8").astype(np.uint64)).random_raw(size)
+    return np.argsort(numbers, kind="stable")
+
+
+class Pipeline:
+    """Training batches, each computable without the ones before it.
+
+    An epoch takes the examples in a new order and drops the ragged tail, so every batch is full; with `shuffle` the
+    tail is another one in each epoch.
+
+    Args:
+        source: the training split.
+        batch_size: examples per step over all processes.
+        seed: what the order depends on.
+        shuffle: False takes the examples as they stand, and never reaches the tail.
+        process_index: which slice of each batch this process reads.
+        process_count: into how many equal slices a batch is cut.
+
+    Raises:
+        ValueError: a batch is larger than the source, or cannot be cut evenly.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        batch_size: int,
+        seed: int,
+        shuffle: bool = True,
+        *,
+        process_index: int = 0,
+        process_count: int = 1,
+    ):
+        self._slice = _local_slice(batch_size, process_index, process_count)
+        if batch_size > len(source):
+            raise ValueError(
+                f"a batch of {batch_size} is more than the {len(source)} examples of {source.info.name} "
+                f"{source.info.split}; set data.batch_size to {len(source)} or less"
+            )
+        self.source, self.batch_size, self.seed, self.shuffle = source, batch_size, seed, shuffle
+        self.steps_per_epoch = len(source) // batch_size
+        self._order = (-1, np.empty(0, np.int64))  # the epoch last asked for, and its order
+
+    def indices(self, step: int) -> np.ndarray:
+        """Which examples this process reads for update number `step` (from 0): int64 [batch / processes]."""
+        if step < 0:
+            raise ValueError(f"steps are counted from 0, got {step}")
+        epoch, position = divmod(step, self.steps_per_epoch)
+        start = position * self.batch_size
+        return self._epoch(epoch)[start : start + self.batch_size][self._slice]
+
+    def batch(self, step: int) -> dict[str, np.ndarray]:
+        """The examples for update number `step`: {"image": uint8 [b, H, W, C], "label": int32 [b]}."""
+        return self.source[self.indices(step)]
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        cached, order = self._order  # one tuple, so that a reading thread never sees half of a change
+        if cached != epoch:
+            size = len(self.source)
+            order = permutation(self.seed, epoch, size) if self.shuffle else np.arange(size)
+            self._order = (epoch, order)
+        return order
+
+
+def eval_batches(
+    source: Source, batch_size: int, *, process_index: int = 0, process_count: int = 1
+) -> Iterator[dict[str, np.ndarray]]:
+    """All examples once, in order, in ⌈N / batch_size⌉ full batches.
+
+    The last batch is filled up with copies of the last example, and "mask", float32 [b], is 0 there and 1 elsewhere.
+    Each of several processes gets its slice of every batch, so all of them make the same number of steps.
+
+    Args:
+        source: the evaluation split, N examples.
+        batch_size: examples per step over all processes.
+        process_index: which slice of each batch this process reads.
+        process_count: into how many equal slices a batch is cut.
+
+    Raises:
+        ValueError: a batch cannot be cut evenly (at the call, not at the first batch).
+    """
+    local = _local_slice(batch_size, process_index, process_count)
+    size = len(source)
+
+    def batches() -> Iterator[dict[str, np.ndarray]]:
+        for start in range(0, size, batch_size):
+            indices = np.arange(start, start + batch_size)[local]
+            mask = (indices < size).astype(np.float32)
+            yield {**source[np.minimum(indices, size - 1)], "mask": mask}
+
+    return batches()
+
+
+def _local_slice(batch_size: int, process_index: int, process_count: int) -> slice:
+    if batch_size < 1 or process_count < 1 or batch_size % process_count:
+        raise ValueError(
+            f"a batch of {batch_size} cannot be cut into {process_count} equal slices, one a process; "
+            "give a multiple of the number of processes"
+        )
+    if not 0 <= process_index < process_count:
+        raise ValueError(f"process_index is {process_index}; it must lie in 0 … {process_count - 1}")
+    local = batch_size // process_count
+    return slice(process_index * local, (process_index + 1) * local)
