@@ -45,10 +45,7 @@ class Source(typing.Protocol):
     {"image": uint8 [B, H, W, C], "label": int32 [B]}.
     """
 
-    @property
-    def info(self) -> Info:
-        """The description of this split."""
-        ...
+    info: Info
 
     def __len__(self) -> int: ...
 

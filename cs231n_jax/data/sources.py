@@ -5,17 +5,24 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from cs231n_jax.data import digits, synthetic
+from cs231n_jax.data import digits, files, synthetic, tfds_source
 from cs231n_jax.data.base import DataConfig, First, Part, Source
 
-Opener = Callable[[DataConfig, Part], Source]
+
+@dataclasses.dataclass(frozen=True)
+class _Kind:
+    matches: Callable[[str], bool]  # of a name
+    open: Callable[[DataConfig, Part], Source]
+    resizes: bool = False
 
 
-def _kinds() -> tuple[tuple[Callable[[str], bool], Opener], ...]:
-    return (
-        (lambda name: name == "digits", digits.open_split),
-        (lambda name: name.split(":")[0] == "synthetic", synthetic.open_split),
-    )
+_KINDS = (
+    _Kind(lambda name: name == "digits", digits.open_split),
+    _Kind(lambda name: name.split(":")[0] == "synthetic", synthetic.open_split),
+    _Kind(lambda name: name.endswith(".npz"), files.open_npz),
+    _Kind(lambda name: name.startswith(("/", ".", "~")) or name.endswith("/"), files.open_folder, resizes=True),
+    _Kind(lambda name: True, tfds_source.open_split, resizes=True),
+)
 
 
 def open_source(config: DataConfig, split: Part) -> Source:
@@ -35,11 +42,13 @@ def open_source(config: DataConfig, split: Part) -> Source:
     if split not in ("train", "eval"):
         raise ValueError(f"a source is opened for 'train' or 'eval', got {split!r}")
     config.validate()
-    opener = next(opener for matches, opener in _kinds() if matches(config.name))
-    train = opener(config, "train")
+    kind = next(kind for kind in _KINDS if kind.matches(config.name))
+    if config.image_size and not kind.resizes:
+        raise ValueError(f"data.image_size is for folders of images and TFDS sets; set it to 0 for {config.name}")
+    train = kind.open(config, "train")
     if split == "train":
         return First(train, config.limit) if config.limit else train
-    return _matched(opener(config, "eval"), train)
+    return _matched(kind.open(config, "eval"), train)
 
 
 def _matched(evaluation: Source, train: Source) -> Source:

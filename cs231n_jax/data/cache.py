@@ -1,0 +1,306 @@
+"""Decoded data kept in memory-mapped files, so that only the first run pays for decoding.
+
+An entry is a directory with one .npy file per array and meta.json. It is found by a quick key: names, sizes and times
+of the files it was made from (a file changed in place with neither of these changed goes unnoticed). It appears all
+at once by a rename, so a process killed while it writes leaves nothing that looks finished. A lock that dies with its
+process keeps two processes from doing the work twice; without locks (some network disks) they only waste it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from cs231n_jax.data.base import ArraySource, Info, PixelStatistics, combine
+
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoded:
+    """What a reader hands over to be kept.
+
+    Args:
+        length: number of examples N.
+        classes: names of the K labels.
+        chunks: {"image": uint8 [n, H, W, C], "label": int32 [n]} in order, together N examples; made as they are read.
+    """
+
+    length: int
+    classes: tuple[str, ...]
+    chunks: Iterable[dict[str, np.ndarray]]
+
+
+def directory() -> Path:
+    """$CS231N_JAX_CACHE, else $XDG_CACHE_HOME/cs231n_jax, else ~/.cache/cs231n_jax."""
+    if own := os.environ.get("CS231N_JAX_CACHE"):
+        return Path(own).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path("~/.cache").expanduser()) / "cs231n_jax"
+
+
+def stamp(files: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """(path, bytes, time of change in ns) of each file: the part of a key that notices changed files."""
+    stats = [(path, path.stat()) for path in files]
+    return sorted((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+
+
+def open_cached(name: str, split: str, key: object, decode: Callable[[], Decoded]) -> ArraySource:
+    """The entry for `key`, decoded first if there is none or a damaged one.
+
+    Args:
+        name: the data set, for messages and the source's info.
+        split: its split.
+        key: anything that JSON can hold and that changes when the data does.
+        decode: reads the data; called only when needed.
+
+    Returns:
+        A source over memory-mapped arrays.
+
+    Raises:
+        OSError: the cache cannot be written.
+        ValueError: the data has wrong labels or arrays of several shapes.
+    """
+    digest = hashlib.sha256(json.dumps([FORMAT, name, split, key]).encode()).hexdigest()
+    entry = directory() / "data" / f"{_slug(name)}-{_slug(split)}-{digest[:16]}"
+    source, _ = _load(entry, name, split)
+    if source is None:
+        with _lock(entry) as alone:
+            source, damage = _load(entry, name, split)  # another process may have been faster
+            if source is None:
+                if damage:
+                    print(f"the data cache {entry} is damaged ({damage}); decoding again", file=sys.stderr)
+                _build(entry, name, split, decode(), alone=alone)
+                source, damage = _load(entry, name, split)
+    if source is None:
+        raise OSError(f"the data cache {entry} was just written but does not read back ({damage}); check the disk")
+    return source
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "_", text).strip("_.")[-40:]
+
+
+def _load(entry: Path, name: str, split: str) -> tuple[ArraySource | None, str]:
+    """The source, or None and what is wrong with the entry ("" where there is none)."""
+    try:
+        meta = json.loads((entry / "meta.json").read_text())
+        if meta.pop("digest") != _digest(meta):
+            return None, "meta.json does not fit its digest"
+        arrays = {}
+        for key, (dtype, shape, size) in meta["arrays"].items():
+            path = entry / f"{key}.npy"
+            if (found := path.stat().st_size) != size:
+                return None, f"{path.name} has {found} bytes instead of {size}"
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            if array.dtype.str != dtype or list(array.shape) != shape:
+                return None, f"{path.name} holds another array"
+            arrays[key] = array.view(np.ndarray)  # a memmap's own indexing is slower
+    except FileNotFoundError as error:
+        return None, f"{Path(error.filename).name} is missing" if entry.exists() else ""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return None, str(error) or type(error).__name__
+    info = Info(
+        name=name,
+        split=split,
+        shapes={key: array.shape[1:] for key, array in arrays.items()},
+        num_classes=len(meta["classes"]),
+        classes=tuple(meta["classes"]),
+        fingerprint=meta["fingerprint"],
+        mean=tuple(meta["mean"]),
+        std=tuple(meta["std"]),
+    )
+    return ArraySource(arrays, info), ""
+
+
+def _digest(meta: dict) -> str:
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise OSError(
+            f"cannot write the data cache in {directory()} ({reason}); "
+            "set CS231N_JAX_CACHE to a directory that can be written and has room"
+        ) from error
+
+
+@contextlib.contextmanager
+def _lock(entry: Path) -> Iterator[bool]:
+    """Hold the entry's lock; yields False where the file system has no locks."""
+    with _writing():
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        handle = entry.with_name(entry.name + ".lock").open("w")
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another process that decodes {entry.name}", file=sys.stderr)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:
+            yield False
+            return
+        yield True
+
+
+def _build(entry: Path, name: str, split: str, decoded: Decoded, *, alone: bool) -> None:
+    prefix = f"{entry.name}.part-"
+    if alone:  # then whatever others began was left by processes that died
+        for stale in entry.parent.glob(f"{prefix}*"):
+            shutil.rmtree(stale, ignore_errors=True)
+    part = entry.with_name(prefix + uuid.uuid4().hex)
+    try:
+        with _writing():
+            part.mkdir()
+        with _Writer(part, decoded) as writer:
+            progress = _Progress(f"decoding {name} {split}", decoded.length)
+            for chunk in decoded.chunks:
+                writer.add(chunk)
+                progress.show(writer.count)
+            with _writing():
+                writer.finish()
+                _publish(part, entry)
+            progress.close(f"kept in {entry}")
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _publish(part: Path, entry: Path) -> None:
+    """Move a finished entry to its place; a damaged one there is moved away first, never half overwritten."""
+    damaged = part.with_name(f"{part.name}-damaged")
+    if entry.exists():
+        entry.rename(damaged)
+    try:
+        part.rename(entry)
+    except OSError:
+        if not entry.exists():  # otherwise a process without a lock was faster, and its entry is as good
+            raise
+    shutil.rmtree(damaged, ignore_errors=True)
+    _sync(entry.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class _Writer:
+    """Writes chunks to .npy files of known length, digesting them on the way.
+
+    Plain writes, not a writable map: a full disk is then an error and not a killed process.
+    """
+
+    def __init__(self, part: Path, decoded: Decoded):
+        self.count = 0
+        self._part, self._decoded = part, decoded
+        self._files, self._hashes, self._forms = {}, {}, {}
+        self._statistics = PixelStatistics()
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *_) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def add(self, chunk: dict[str, np.ndarray]) -> None:
+        chunk = {key: np.ascontiguousarray(array, array.dtype.newbyteorder("<")) for key, array in chunk.items()}
+        self._check_labels(chunk["label"])
+        with _writing():
+            if not self._files:
+                self._start(chunk)
+            for key, array in chunk.items():
+                if (array.dtype.str, array.shape[1:]) != self._forms[key]:
+                    raise ValueError(
+                        f"examples from {self.count} on have {key}s of shape {array.shape[1:]}, "
+                        f"but the first has {self._forms[key][1]}"
+                    )
+                self._files[key].write(array.data)
+                self._hashes[key].update(array.data)
+        self._statistics.add(chunk["image"])
+        self.count += len(chunk["label"])
+
+    def _check_labels(self, labels: np.ndarray) -> None:
+        classes = len(self._decoded.classes)
+        if (wrong := np.flatnonzero((labels < 0) | (labels >= classes))).size:
+            raise ValueError(
+                f"example {self.count + wrong[0]} has label {labels[wrong[0]]}, but {classes} classes "
+                f"allow 0 to {classes - 1}; repair or remove it"
+            )
+
+    def _start(self, chunk: dict[str, np.ndarray]) -> None:
+        length = self._decoded.length
+        needed = length * sum(array[0].nbytes for array in chunk.values())
+        if needed > (free := shutil.disk_usage(self._part).free):
+            raise OSError(f"it takes {needed / 1e9:.1f} GB of {free / 1e9:.1f} GB left")
+        for key, array in chunk.items():
+            self._forms[key] = (array.dtype.str, array.shape[1:])
+            self._hashes[key] = hashlib.sha256()
+            self._files[key] = (self._part / f"{key}.npy").open("wb")
+            header = {"descr": array.dtype.str, "fortran_order": False, "shape": (length, *array.shape[1:])}
+            np.lib.format.write_array_header_1_0(self._files[key], header)
+
+    def finish(self) -> None:
+        if self.count != self._decoded.length or not self.count:
+            raise ValueError(f"the data ended after {self.count} examples instead of {self._decoded.length}")
+        arrays, digests = {}, {}
+        for key, file in self._files.items():
+            file.flush()
+            os.fsync(file.fileno())
+            dtype, shape = self._forms[key]
+            arrays[key] = (dtype, [self.count, *shape], file.tell())
+            digests[key] = (dtype, (self.count, *shape), self._hashes[key].hexdigest())
+        mean, std = self._statistics.result()
+        classes = self._decoded.classes
+        meta = {"classes": classes, "fingerprint": combine(digests, classes), "mean": mean, "std": std}
+        meta = json.loads(json.dumps({**meta, "arrays": arrays}))
+        with (self._part / "meta.json").open("w") as file:
+            json.dump({**meta, "digest": _digest(meta)}, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        _sync(self._part)
+
+
+class _Progress:
+    """A line on stderr for work that takes more than a second: one that moves on a terminal, a few in a log."""
+
+    def __init__(self, label: str, total: int):
+        self._label, self._total = label, total
+        self._start = time.monotonic()
+        self._next, self._terminal, self._shown = 1.0, sys.stderr.isatty(), False
+
+    def show(self, done: int) -> None:
+        passed = time.monotonic() - self._start
+        if passed < self._next:
+            return
+        self._next, self._shown = passed + (0.2 if self._terminal else 5.0), True
+        left = passed * (self._total - done) / max(done, 1)
+        self._print(f"{self._label}: {done}/{self._total}, {left:.0f} s left", end="" if self._terminal else "\n")
+
+    def close(self, note: str) -> None:
+        if self._shown:
+            passed = time.monotonic() - self._start
+            self._print(f"{self._label}: {self._total} examples in {passed:.1f} s, {note}", end="\n")
+
+    def _print(self, text: str, end: str) -> None:
+        print(f"\r\033[K{text}" if self._terminal else text, end=end, file=sys.stderr, flush=True)

@@ -1,0 +1,153 @@
+"""Image classification sets prepared by tensorflow-datasets in ArrayRecord form, read without TensorFlow."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from cs231n_jax.data import cache
+from cs231n_jax.data.base import ArraySource, DataConfig, Part, choose_split
+from cs231n_jax.data.files import fit
+
+VERSION = 1
+CHUNK = 250
+
+
+def open_split(config: DataConfig, part: Part) -> ArraySource:
+    """One split of a prepared set, from the cache or decoded into it.
+
+    The set is looked for as NAME/[CONFIG/]VERSION in `config.dir`, or else in $TFDS_DATA_DIR and
+    ~/tensorflow_datasets; then tensorflow-datasets is asked where it has it. Nothing is downloaded.
+
+    Args:
+        config: `name` is a TFDS name with optional config and version: "cifar10", "cifar10/3.0.2",
+            "imdb_reviews/plain_text:1.0.0". Splits may be slices: "train[:90%]".
+        part: "train" or "eval".
+
+    Raises:
+        ValueError: there is no such set, split or config, or it is not a set of images with labels.
+        FileNotFoundError: the set exists but is not prepared here; the message says how to.
+    """
+    directory = _find(config)
+    description = json.loads((directory / "dataset_info.json").read_text())
+    if (form := description.get("fileFormat", "tfrecord")) != "array_record":
+        raise ValueError(
+            f"{config.name} in {directory} is stored as {form}, which needs TensorFlow to read; "
+            f"prepare it again as array_record: {_recipe(config.name, directory.parents[1])}"
+        )
+    split = choose_split(config, part, [entry["name"] for entry in description["splits"]], slices=True)
+    key = ["tfds", VERSION, split, config.image_size, cache.stamp(p for p in directory.resolve().iterdir())]
+    return cache.open_cached(config.name, split, key, lambda: _decode(config, directory, split))
+
+
+def _decode(config: DataConfig, directory: Path, split: str) -> cache.Decoded:
+    with _quiet():
+        import tensorflow_datasets as tfds
+
+        builder = tfds.builder_from_directory(str(directory))
+        features = builder.info.features
+        if not {"image", "label"} <= set(features):
+            raise ValueError(
+                f"{config.name} has the features {', '.join(sorted(features))}; "
+                "a set of labelled images needs image and label"
+            )
+        records = builder.as_data_source(split)
+        names = tuple(features["label"].names)
+
+    def chunks() -> Iterator[dict[str, np.ndarray]]:
+        for start in range(0, len(records), CHUNK):
+            with _quiet():
+                examples = records.__getitems__(list(range(start, min(start + CHUNK, len(records)))))
+            images = [fit(np.asarray(example["image"]), config.image_size) for example in examples]
+            if len({image.shape for image in images}) > 1:
+                raise ValueError(
+                    f"the images of {config.name} differ in size; set data.image_size to the size they should get"
+                )
+            yield {"image": np.stack(images), "label": np.array([e["label"] for e in examples], np.int32)}
+
+    return cache.Decoded(len(records), names, chunks())
+
+
+def _roots(config: DataConfig) -> list[Path]:
+    if config.dir:
+        return [Path(config.dir).expanduser()]
+    named = [os.environ["TFDS_DATA_DIR"]] if os.environ.get("TFDS_DATA_DIR") else []
+    return [Path(root).expanduser() for root in [*named, "~/tensorflow_datasets"]]
+
+
+def _find(config: DataConfig) -> Path:
+    parts = config.name.replace(":", "/").split("/")
+    if not all(re.fullmatch(r"\w[\w.\-]*", part) for part in parts):
+        raise ValueError(_unknown(config))
+    for root in _roots(config):
+        if found := _prepared(root.joinpath(*parts), config.name):
+            return found
+    with _quiet(), contextlib.suppress(Exception):  # whatever TFDS raises, the message below is the better one
+        import tensorflow_datasets as tfds
+
+        builder = tfds.builder(config.name, data_dir=config.dir or None)
+        if found := _prepared(Path(builder.data_path), config.name):
+            return found
+    if parts[0] not in _registered():
+        raise ValueError(_unknown(config))
+    places = " or ".join(f"{root}{'' if root.is_dir() else ' (no such directory)'}" for root in _roots(config))
+    raise FileNotFoundError(
+        f"{config.name} is not prepared in {places}; set data.dir to where it is, "
+        f"or prepare it (this downloads): {_recipe(config.name, _roots(config)[0])}"
+    )
+
+
+def _prepared(base: Path, name: str) -> Path | None:
+    """The directory of the newest version at or below `base`, whose last parts may leave out config and version."""
+    found = [d.parent for pattern in ("", "*/", "*/*/") for d in base.glob(f"{pattern}dataset_info.json")]
+    if len({d.parent for d in found if d != base}) > 1:
+        configs = ", ".join(sorted({d.parent.name for d in found}))
+        raise ValueError(f"{name} has several configs; name one as {name}/CONFIG (prepared: {configs})")
+    return max(found, key=lambda d: [int(n) for n in re.findall(r"\d+", d.name)], default=None)
+
+
+def _recipe(name: str, root: Path) -> str:
+    call = f"tfds.builder('{name}', data_dir='{root}', file_format='array_record').download_and_prepare()"
+    return f'python -c "import tensorflow_datasets as tfds; {call}" (some sets need TensorFlow for this)'
+
+
+def _registered() -> list[str]:
+    with _quiet():
+        import tensorflow_datasets as tfds
+
+        return tfds.list_builders(with_community_datasets=False)
+
+
+def _unknown(config: DataConfig) -> str:
+    prepared = [d.name for root in _roots(config) if root.is_dir() for d in root.iterdir() if d.is_dir()]
+    nearest = difflib.get_close_matches(config.name, ["digits", "synthetic", *prepared, *_registered()], n=1)
+    if Path(config.dir, config.name).is_dir():
+        nearest = [f"./{config.name}"]
+    hint = f"did you mean {nearest[0]!r}?" if nearest else "check the spelling;"
+    return (
+        f"there is no data set {config.name!r}; {hint} known are digits, synthetic, a path ending in .npz, "
+        "a path to a folder of images (starting with ./ or /), and the names of tensorflow-datasets"
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back what tensorflow-datasets and its dependencies say about themselves."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
