@@ -1,0 +1,1 @@
+"""Everything that cs231n teaches, as a functional JAX/Flax research codebase."""

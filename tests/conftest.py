@@ -18,3 +18,9 @@ def x64():
     """Float64 for the length of one test."""
     with jax.enable_x64(True):
         yield
+
+
+def pytest_configure(config):
+    """Keep compiled programs between runs of the tests, beside pytest's own cache."""
+    jax.config.update("jax_compilation_cache_dir", str(config.rootpath / ".pytest_cache" / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

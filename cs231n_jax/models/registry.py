@@ -1,7 +1,9 @@
 """All models by name."""
 
+# No `from __future__ import annotations` here: flag overrides read the types of a config's fields.
 import dataclasses
 import difflib
+import enum
 from typing import Any
 
 import flax.linen as nn
@@ -16,6 +18,32 @@ from cs231n_jax.ops.init import Spec
 VARIANTS: dict[str, Variant] = {**mlp.VARIANTS, **lenet.VARIANTS, **resnet.VARIANTS}
 
 _LINEN_FIELDS = ("parent", "name")
+
+
+class Precision(enum.Enum):
+    """Dtype of the computation; parameters, statistics and losses stay in float32 (or float64)."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT64 = "float64"
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class ModelConfig:
+    """A model of the registry. `options` always holds every option that the name leaves free."""
+
+    name: str = "resnet20"
+    options: dict = dataclasses.field(default_factory=dict)
+    dtype: Precision = Precision.FLOAT32
+
+    def __post_init__(self) -> None:
+        """Fill in the defaults, so that each of them can be overridden by a flag and is in the record."""
+        if self.name in VARIANTS:
+            self.options = {**options(self.name), **self.options}
+
+    def validate(self) -> None:
+        """Refuse unknown names and options."""
+        create(self.name, **self.options)
 
 
 def names() -> list[str]:

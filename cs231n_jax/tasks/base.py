@@ -1,6 +1,5 @@
 """The contract between a model and the one training loop."""
 
-import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -33,14 +32,6 @@ class Task(Protocol):
     def summarize(self, metrics: Metrics) -> dict[str, float]:
         """Metrics as plain numbers."""
         ...
-
-
-class Precision(enum.Enum):
-    """Dtype of the computation; parameters, statistics and losses stay in float32 (or float64)."""
-
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-    FLOAT64 = "float64"
 
 
 @dataclass(kw_only=True, slots=True)

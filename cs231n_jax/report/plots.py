@@ -1,0 +1,47 @@
+"""Curves of a run, drawn from what it recorded."""
+
+from pathlib import Path
+from typing import Any
+
+from cs231n_jax.typing import Schedule
+
+
+def curves(path: Path, lines: list[dict[str, Any]], schedule: Schedule, total_steps: int, members: list[int]) -> Path:
+    """Draw loss, error and learning rate against updates into a PNG.
+
+    Args:
+        path: the PNG to write.
+        lines: the lines of metrics.jsonl.
+        schedule: updates done -> learning rate.
+        total_steps: updates of the whole run.
+        members: steps of the member snapshots, drawn as vertical lines.
+
+    Returns:
+        `path`.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 9), layout="constrained")
+    FigureCanvasAgg(figure)
+    loss, error, rate = figure.subplots(3, 1, sharex=True)
+    for split, style in (("train", "-"), ("eval", "o-")):
+        rows = [line for line in lines if line["split"] == split and "loss" in line]
+        steps = [line["step"] for line in rows]
+        loss.plot(steps, [line["loss"] for line in rows], style, markersize=3, label=split)
+        if rows and "accuracy" in rows[0]:
+            error.plot(steps, [100 * (1 - line["accuracy"]) for line in rows], style, markersize=3, label=split)
+    grid = sorted({round(i * (total_steps - 1) / 1000) for i in range(1001)})
+    rate.plot(grid, [float(schedule(step)) for step in grid])
+    for axis, label in ((loss, "loss (nats)"), (error, "error (%)"), (rate, "learning rate")):
+        axis.set_ylabel(label)
+        axis.grid(alpha=0.3)
+        for step in members:
+            axis.axvline(step, color="gray", linewidth=0.8, linestyle=":")
+    loss.set_yscale("log")
+    loss.legend()
+    rate.set_xlabel("updates")
+    temporary = path.with_name(f".{path.name}")
+    figure.savefig(temporary, format="png", dpi=110)
+    temporary.replace(path)
+    return path

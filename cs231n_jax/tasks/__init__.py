@@ -1,0 +1,1 @@
+"""Tasks: what turns a model into a loss and metrics."""

@@ -1,0 +1,64 @@
+"""From a config to a task: one row a task, one row an augmentation."""
+
+import difflib
+from collections.abc import Callable
+from functools import partial
+
+import jax
+
+from cs231n_jax.data import Augment, DataConfig, Info
+from cs231n_jax.models import ModelConfig, create
+from cs231n_jax.ops import augment
+from cs231n_jax.tasks.base import Augment as AugmentFunction
+from cs231n_jax.tasks.base import Task, TaskConfig
+from cs231n_jax.tasks.classification import Classification
+from cs231n_jax.typing import Array, Key
+
+
+def build(task: TaskConfig, model: ModelConfig, data: DataConfig, info: Info) -> Task:
+    """The task that the configs describe, on data described by `info`.
+
+    Raises:
+        ValueError: unknown task; or the model's number of classes is not that of the data.
+    """
+    if task.name not in TASKS:
+        near = difflib.get_close_matches(task.name, TASKS, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ValueError(f"unknown task {task.name!r}{hint}; tasks: {', '.join(TASKS)}")
+    return TASKS[task.name](task, model, data, info)
+
+
+def _classification(task: TaskConfig, model: ModelConfig, data: DataConfig, info: Info) -> Task:
+    classes = model.options.get("num_classes")
+    if classes != info.num_classes:
+        raise ValueError(
+            f"model {model.name} has {classes} classes, {info.name} has {info.num_classes}: "
+            f"set --config.model.options.num_classes={info.num_classes}"
+        )
+    mean, std = data.statistics(info)
+    return Classification(
+        model=create(model.name, **model.options),
+        mean=mean,
+        std=std,
+        augment=_augment(data),
+        label_smoothing=task.label_smoothing,
+        dtype=model.dtype.value,
+    )
+
+
+def _augment(data: DataConfig) -> AugmentFunction | None:
+    crop = partial(augment.random_crop, padding=data.augment_padding)
+    return {
+        Augment.NONE: None,
+        Augment.CROP: crop,
+        Augment.FLIP: augment.random_flip,
+        Augment.CROP_FLIP: partial(_crop_and_flip, crop),
+    }[data.augment]
+
+
+def _crop_and_flip(crop: AugmentFunction, key: Key, images: Array) -> Array:
+    crop_key, flip_key = jax.random.split(key)
+    return augment.random_flip(flip_key, crop(crop_key, images))
+
+
+TASKS: dict[str, Callable[[TaskConfig, ModelConfig, DataConfig, Info], Task]] = {"classification": _classification}

@@ -1,0 +1,89 @@
+"""From a config to the objects of a run: data, task, optimizer, schedule, steps."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from cs231n_jax.config import Config
+from cs231n_jax.data import Pipeline, Source, open_source
+from cs231n_jax.optim import GradientTransformation
+from cs231n_jax.optim.schedules import duration
+from cs231n_jax.tasks import registry
+from cs231n_jax.tasks.base import Task
+from cs231n_jax.train import sharding, state
+from cs231n_jax.typing import Batch, Schedule
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A config made concrete; every part a pure function of it."""
+
+    config: Config
+    train_source: Source
+    eval_source: Source
+    pipeline: Pipeline
+    task: Task
+    schedule: Schedule
+    optimizer: GradientTransformation
+    mesh: Mesh
+    total_steps: int
+
+    def every(self, text: str) -> int:
+        """A duration of the config in updates; 0 stays 0."""
+        return duration(text, total_steps=self.total_steps, steps_per_epoch=self.pipeline.steps_per_epoch)
+
+    def due(self, step: int, text: str) -> bool:
+        """Whether something done every `text` updates, and at the end, is due after `step` updates."""
+        every = self.every(text)
+        return step == self.total_steps or bool(every and step % every == 0)
+
+    def member_steps(self) -> list[int]:
+        """The ends of the M equal cycles of ⌈T / M⌉ updates; the last one ends with the run."""
+        members = self.config.snapshots.members
+        cycle = math.ceil(self.total_steps / members) if members else 0
+        return sorted({min(cycle * i, self.total_steps) for i in range(1, members + 1)})
+
+    def batch_shapes(self) -> Batch:
+        """The shapes of a training batch, for abstract runs."""
+        batch = self.train_source[np.zeros(1, np.int64)]
+        size = self.config.data.batch_size
+        return {name: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype) for name, x in batch.items()}
+
+    def new_state(self) -> state.TrainState:
+        """The state before the first update."""
+        return state.create(self.task, self.optimizer, self.config.seed, self.batch_shapes())
+
+    def fingerprints(self) -> dict[str, Any]:
+        """SHA-256 of the data, by split."""
+        return {s.info.split: s.info.fingerprint for s in (self.train_source, self.eval_source)}
+
+
+def assemble(config: Config) -> Assembly:
+    """Open the data and build everything that a run needs.
+
+    Raises:
+        ValueError: the config cannot run; the message says which field and why.
+        FileNotFoundError: the data is not there.
+    """
+    config.validate()
+    train_source, eval_source = open_source(config.data, "train"), open_source(config.data, "eval")
+    pipeline = Pipeline(train_source, config.data.batch_size, config.seed)
+    total_steps = duration(config.train.steps, total_steps=0, steps_per_epoch=pipeline.steps_per_epoch)
+    if total_steps < 1:
+        raise ValueError(f"train.steps={config.train.steps!r} is no update at all: give for example '10ep' or '500'")
+    schedule = config.schedule.build(config.optimizer.learning_rate, total_steps, pipeline.steps_per_epoch)
+    return Assembly(
+        config=config,
+        train_source=train_source,
+        eval_source=eval_source,
+        pipeline=pipeline,
+        task=registry.build(config.task, config.model, config.data, train_source.info),
+        schedule=schedule,
+        optimizer=config.optimizer.build(schedule),
+        mesh=sharding.make_mesh(config.mesh, config.data.batch_size),
+        total_steps=total_steps,
+    )

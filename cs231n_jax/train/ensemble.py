@@ -1,0 +1,104 @@
+"""The member snapshots of a run side by side: each alone, their predictions averaged, their weights averaged."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cs231n_jax.data import eval_batches
+from cs231n_jax.train import average, sharding, snapshots
+from cs231n_jax.train.assemble import Assembly
+from cs231n_jax.train.signals import Interrupted
+from cs231n_jax.train.state import stream_key
+from cs231n_jax.typing import Batch, Key, ModelState, Params
+
+Row = dict[str, Any]  # name, accuracy in [0, 1], loss in nats, wrong and total examples
+
+
+def compare(
+    assembly: Assembly, workdir: Path, steps: list[int], should_stop: Callable[[], bool] = lambda: False
+) -> list[Row]:
+    """The table of a run's members.
+
+    Args:
+        assembly: the run.
+        workdir: its directory.
+        steps: the member snapshots to compare, oldest first.
+        should_stop: looked at between batches.
+
+    Returns:
+        one row a member, then "average of predictions" (mean of the softmax outputs), then "average of weights"
+        (uniform, batch statistics re-estimated on the training data).
+
+    Raises:
+        DamagedSnapshotError: a member does not match its manifest.
+        Interrupted: `should_stop` said so.
+    """
+    predict = jax.jit(lambda params, state, batch: jax.nn.softmax(assembly.task.predict(params, state, batch)))
+
+    def probabilities(params: Params, model_state: ModelState) -> np.ndarray:
+        return _predict_all(assembly, predict, params, model_state, should_stop)
+
+    labels = _labels(assembly)
+    rows, total, members = [], np.zeros(()), []
+    for step in steps:
+        _, params, model_state = snapshots.load(workdir, step)
+        p = probabilities(params, model_state)
+        rows.append({"name": f"snapshot at step {step}", **_score(p, labels)})
+        total = total + p
+        members.append((params, model_state))
+    rows.append({"name": "average of predictions", **_score(total / len(steps), labels)})
+    weights = average.mean([params for params, _ in members])
+    moments_step = jax.jit(average.make_moments_step(assembly.task))
+    model_state = average.reestimate(moments_step, weights, members[-1][1], _training_batches(assembly, should_stop))
+    rows.append({"name": "average of weights", **_score(probabilities(weights, model_state), labels)})
+    return rows
+
+
+def _predict_all(
+    assembly: Assembly,
+    predict: Callable[[Params, ModelState, Batch], jax.Array],
+    params: Params,
+    model_state: ModelState,
+    should_stop: Callable[[], bool],
+) -> np.ndarray:
+    """Softmax outputs for the whole evaluation split, float64 [N, K]."""
+    params, model_state = sharding.put_state((params, model_state), assembly.mesh)
+    outputs = []
+    for batch in eval_batches(assembly.eval_source, assembly.config.data.evaluation_batch_size):
+        _check(should_stop)
+        p = predict(params, model_state, sharding.put_batch(batch, assembly.mesh))
+        outputs.append(np.asarray(p, np.float64)[batch["mask"] > 0])
+    return np.concatenate(outputs)
+
+
+def _labels(assembly: Assembly) -> np.ndarray:
+    source = assembly.eval_source
+    return source[np.arange(len(source))]["label"]
+
+
+def _score(probabilities: np.ndarray, labels: np.ndarray) -> Row:
+    wrong = int(np.sum(np.argmax(probabilities, axis=-1) != labels))
+    of_label = np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(np.float64).tiny)
+    return {
+        "accuracy": 1 - wrong / len(labels),
+        "loss": float(-np.mean(np.log(of_label))),
+        "wrong": wrong,
+        "total": len(labels),
+    }
+
+
+def _training_batches(assembly: Assembly, should_stop: Callable[[], bool]) -> Iterator[tuple[Batch, Key]]:
+    """One epoch of training batches, augmented as in training, with the keys of their own stream."""
+    for step in range(assembly.pipeline.steps_per_epoch):
+        _check(should_stop)
+        batch = sharding.put_batch(assembly.pipeline.batch(step), assembly.mesh)
+        yield batch, stream_key(assembly.config.seed, "reestimate", jnp.int32(step))
+
+
+def _check(should_stop: Callable[[], bool]) -> None:
+    if should_stop():
+        raise Interrupted("interrupted while comparing the members: the same command starts the comparison again")

@@ -1,0 +1,170 @@
+"""The run directory: what a run is, what it measured, and who may write to it."""
+
+import fcntl
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from cs231n_jax.config import Config, differences, to_json
+
+PACKAGES = ("jax", "jaxlib", "flax", "numpy", "orbax-checkpoint", "scikit-learn", "tensorflow-datasets")
+
+
+class WorkdirError(Exception):
+    """The run directory cannot be used; the message says why and what to do."""
+
+
+@contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+    """Make the run directory and hold it for this process; the lock ends with the process, however that ends.
+
+    Raises:
+        WorkdirError: the directory cannot be made or written, or another process holds it.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(workdir / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise WorkdirError(f"cannot write to workdir {workdir} ({error.strerror}): pass another --workdir") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise WorkdirError(f"workdir {workdir} is in use by another run: wait for it or pass another") from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def claim(workdir: Path, config: Config, overrides: dict[str, Any]) -> None:
+    """Write config.json on first use; later, refuse a config that is another one.
+
+    Raises:
+        WorkdirError: the directory holds a run of another config; the message names the first fields that differ.
+    """
+    path = workdir / "config.json"
+    if path.exists():
+        found = differences(read_json(path), to_json(config))
+        if found:
+            more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
+            raise WorkdirError(
+                f"workdir {workdir} holds a run of another config ({'; '.join(found[:3])}{more}): pass another "
+                "--workdir, or the config that it was started with"
+            )
+        return
+    write_json(workdir / "overrides.json", overrides)
+    write_json(path, to_json(config))  # last: its presence means that the directory is claimed
+
+
+def environment(fingerprints: dict[str, str]) -> dict[str, Any]:
+    """Everything outside the config that can change a number: code, versions, devices, cores, PRNG, flags, data."""
+    devices = jax.devices()
+    return {
+        **_commit(),
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "device": {"kind": devices[0].device_kind, "platform": devices[0].platform, "count": len(devices)},
+        "processes": jax.process_count(),
+        "cpu": {"cores": usable_cores(), "features": _cpu_features()},
+        "prng": {
+            "implementation": str(jax.config.jax_default_prng_impl),
+            "threefry_partitionable": bool(jax.config.jax_threefry_partitionable),
+        },
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "data": fingerprints,
+    }
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _commit() -> dict[str, Any]:
+    """Commit of the source tree and whether it was changed since; empty outside a git checkout."""
+
+    def git(*words: str) -> str:
+        root = Path(__file__).resolve().parents[2]
+        done = subprocess.run(("git", *words), cwd=root, capture_output=True, text=True, timeout=10, check=True)
+        return done.stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        return {"commit": "", "dirty": False}
+
+
+def _cpu_features() -> list[str]:
+    """Vector extensions of the processor: XLA's code, and so the last bits of results, depend on them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return [platform.machine()]
+    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    return sorted(f for f in flags if f.startswith(("avx", "amx", "fma", "sse4", "neon", "asimd", "sve")))
+
+
+class Lines:
+    """An append-only .jsonl file of one run."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def append(self, values: dict[str, Any]) -> None:
+        """Add one line; numbers are written so that they read back to the same bits."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(values) + "\n")
+
+    def sync(self) -> None:
+        """Make what was written durable: called before a snapshot that relies on it."""
+        if self.path.exists():
+            with self.path.open("a") as file:
+                os.fsync(file.fileno())
+
+    def cut(self, step: int) -> None:
+        """Drop the lines after `step`, and one that a kill left half written."""
+        if not self.path.exists():
+            return
+        kept = [line for line in self.path.read_text().splitlines(keepends=True) if _step_of(line, step + 1) <= step]
+        write_text(self.path, "".join(kept))
+
+    def read(self) -> list[dict[str, Any]]:
+        """All lines."""
+        return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
+
+
+def _step_of(line: str, otherwise: int) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return otherwise
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(path.read_text())
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    write_text(path, json.dumps(values, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file by way of a temporary one, durably."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

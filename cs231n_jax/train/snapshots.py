@@ -1,0 +1,282 @@
+"""Snapshots on disk: written whole or not at all, checked when read, readable on any number of devices.
+
+A snapshot is a directory `snapshots/step_00000123/` with the orbax tree in `state/` and a `manifest.json` that holds
+the SHA-256 of every file. It is written under a temporary name, synced, and renamed; what has no valid manifest does
+not exist. The tree is plain nested dicts, so no template is needed to read it.
+"""
+
+import contextlib
+import enum
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from cs231n_jax.models.functional import path_name
+from cs231n_jax.train.state import TrainState
+from cs231n_jax.typing import ModelState, Params, PyTree
+
+FORMAT = 1
+_NAME = re.compile(r"step_(\d{8})$")
+
+
+class Kind(enum.Enum):
+    """Why a snapshot was written: to continue (pruned), or as a member of an ensemble (kept)."""
+
+    RESUME = "resume"
+    MEMBER = "member"
+
+
+class DamagedSnapshotError(Exception):
+    """A snapshot whose files do not match its manifest."""
+
+
+@dataclass(kw_only=True, slots=True)
+class SnapshotConfig:
+    """How many members a run leaves for its ensemble, and how many resume snapshots are kept."""
+
+    members: int = 0  # saved at the end of each of so many equal cycles; 0: none
+    keep: int = 2  # newest resume snapshots kept
+
+    def validate(self) -> None:
+        """Refuse numbers out of range."""
+        if self.members < 0 or self.keep < 1:
+            raise ValueError(f"snapshots.members={self.members} must be ≥ 0 and snapshots.keep={self.keep} ≥ 1")
+
+
+def save(workdir: Path, state: TrainState, kind: Kind, extra: dict[str, Any] | None = None) -> Path:
+    """Write a snapshot of `state` and make it durable before it gets its name.
+
+    Args:
+        workdir: the run directory.
+        state: the state between two updates.
+        kind: RESUME or MEMBER.
+        extra: further JSON values for the manifest.
+
+    Returns:
+        the snapshot's directory.
+    """
+    step = int(state.step)
+    final = directory(workdir, step)
+    temporary = final.with_name(f".writing_{final.name}_{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    _write_tree(temporary / "state", _to_tree(state))
+    files = {str(p.relative_to(temporary)): _sha256(p) for p in _files(temporary)}
+    manifest = {"format": FORMAT, "step": step, "kind": kind.value, **(extra or {}), "files": files}
+    (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    _sync(temporary)
+    old = _make_way(workdir, step)
+    temporary.rename(final)
+    _sync_directory(final.parent)
+    if old:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def _make_way(workdir: Path, step: int) -> Path | None:
+    """Rename a snapshot of the same step: a damaged one is kept aside, a good one is returned to be removed."""
+    final = directory(workdir, step)
+    if not final.exists():
+        return None
+    try:
+        manifest(workdir, step)
+    except DamagedSnapshotError:
+        names = (final.with_name(f"{final.name}.damaged{i}") for i in range(1000))
+        final.rename(next(name for name in names if not name.exists()))
+        return None
+    return final.rename(final.with_name(f".removing_{final.name}"))
+
+
+def directory(workdir: Path, step: int) -> Path:
+    """Where the snapshot of a step is."""
+    return workdir / "snapshots" / f"step_{step:08d}"
+
+
+def steps(workdir: Path) -> list[int]:
+    """The steps of all snapshots on disk, oldest first, damaged ones included."""
+    root = workdir / "snapshots"
+    found = (_NAME.match(p.name) for p in root.iterdir()) if root.is_dir() else ()
+    return sorted(int(m.group(1)) for m in found if m)
+
+
+def manifest(workdir: Path, step: int) -> dict[str, Any]:
+    """The manifest of a snapshot, after every file was compared with it.
+
+    Raises:
+        DamagedSnapshotError: a file is missing, added or changed, or the manifest cannot be read.
+    """
+    path = directory(workdir, step)
+    try:
+        content = json.loads((path / "manifest.json").read_text())
+        expected = dict(content["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedSnapshotError(f"snapshot {path} has no readable manifest ({error})") from error
+    if content.get("format") != FORMAT:
+        raise DamagedSnapshotError(f"snapshot {path} has format {content.get('format')}, this version reads {FORMAT}")
+    present = {str(p.relative_to(path)) for p in _files(path)} - {"manifest.json"}
+    for name in sorted(present ^ set(expected)):
+        raise DamagedSnapshotError(f"snapshot {path}: {name} is {'unexpected' if name in present else 'missing'}")
+    for name, digest in expected.items():
+        if _sha256(path / name) != digest:
+            raise DamagedSnapshotError(f"snapshot {path}: {name} does not match its SHA-256")
+    return content
+
+
+def members(workdir: Path) -> list[int]:
+    """The steps of the member snapshots, oldest first; a manifest that cannot be read counts as one."""
+
+    def is_member(step: int) -> bool:
+        try:
+            return json.loads((directory(workdir, step) / "manifest.json").read_text())["kind"] == Kind.MEMBER.value
+        except (OSError, ValueError, KeyError, TypeError):
+            return True
+
+    return [step for step in steps(workdir) if is_member(step)]
+
+
+def latest_good(workdir: Path, warn: Any = None) -> int | None:
+    """The newest step whose snapshot is whole, found on disk; `warn` is told of each damaged one that was passed."""
+    for step in reversed(steps(workdir)):
+        try:
+            manifest(workdir, step)
+        except DamagedSnapshotError as error:
+            if warn:
+                warn(f"{error}; using the one before")
+            continue
+        return step
+    return None
+
+
+def prune(workdir: Path, keep: int) -> None:
+    """Remove all but the newest `keep` good resume snapshots; members and damaged ones stay."""
+    resumable = []
+    for step in steps(workdir):
+        with contextlib.suppress(DamagedSnapshotError):
+            if manifest(workdir, step)["kind"] == Kind.RESUME.value:
+                resumable.append(step)
+    for step in resumable[:-keep]:
+        path = directory(workdir, step)
+        doomed = path.with_name(f".removing_{path.name}")
+        path.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+def clean(workdir: Path) -> None:
+    """Remove what killed saves and removals left behind; only under the run directory's lock."""
+    root = workdir / "snapshots"
+    for path in root.glob(".writing_*") if root.is_dir() else ():
+        shutil.rmtree(path, ignore_errors=True)
+    for path in root.glob(".removing_*") if root.is_dir() else ():
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def restore(workdir: Path, step: int, template: TrainState) -> TrainState:
+    """The state of a snapshot, as numpy arrays in the structure of `template`.
+
+    Args:
+        workdir: the run directory.
+        step: which snapshot.
+        template: a state (arrays or jax.ShapeDtypeStructs) of the same run.
+
+    Raises:
+        DamagedSnapshotError: the files do not match their manifest.
+        ValueError: the snapshot is of another model or optimizer; the message names the first path that differs.
+    """
+    manifest(workdir, step)
+    flat = dict(_flatten(_read_tree(directory(workdir, step) / "state")))
+    expected = dict(_flatten(_to_tree(template)))
+    for name in sorted(set(flat) ^ set(expected)):
+        raise ValueError(f"snapshot at step {step} {'has' if name in flat else 'lacks'} {name}: it is of another model")
+    for name, leaf in expected.items():
+        if flat[name].shape != leaf.shape or flat[name].dtype != leaf.dtype:
+            raise ValueError(
+                f"snapshot at step {step} holds {name} as {flat[name].dtype}{list(flat[name].shape)}, "
+                f"this run needs {leaf.dtype}{list(leaf.shape)}"
+            )
+    return jax.tree.unflatten(jax.tree.structure(template), [flat[path] for path, _ in _flatten(template)])
+
+
+def load(workdir: str | Path, step: int | str = "latest") -> tuple[dict[str, Any], Params, ModelState]:
+    """Any snapshot of any run, without a template and on any number of devices.
+
+    Args:
+        workdir: the run directory.
+        step: a step, or "latest" for the newest whole one.
+
+    Returns:
+        (config as in config.json, params, model_state), the last two as nested dicts of numpy arrays.
+
+    Raises:
+        FileNotFoundError: there is no (whole) snapshot.
+        DamagedSnapshotError: the snapshot asked for is damaged.
+    """
+    workdir = Path(workdir)
+    wanted = latest_good(workdir) if step == "latest" else int(step)
+    if wanted is None or not directory(workdir, wanted).is_dir():
+        raise FileNotFoundError(f"no snapshot {step} in {workdir}; there are {steps(workdir)}")
+    manifest(workdir, wanted)
+    tree = _read_tree(directory(workdir, wanted) / "state")
+    return json.loads((workdir / "config.json").read_text()), tree.get("params", {}), tree.get("model_state", {})
+
+
+def _to_tree(state: TrainState) -> dict[str, Any]:
+    """Nested dicts alone: params and model_state as they are, the other parts flat by path."""
+    parts = state._asdict()
+    for name in ("opt_state", "metrics"):
+        parts[name] = dict(_flatten(parts[name]))
+    return {name: part for name, part in parts.items() if not isinstance(part, dict) or part}
+
+
+def _flatten(tree: PyTree) -> list[tuple[str, Any]]:
+    return [(path_name(path), leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]]
+
+
+def _write_tree(path: Path, tree: PyTree) -> None:
+    import orbax.checkpoint as ocp  # a third of a second that most programs do not need
+
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        checkpointer.save(path.absolute(), args=ocp.args.PyTreeSave(jax.device_get(tree)))
+
+
+def _read_tree(path: Path) -> Any:
+    import orbax.checkpoint as ocp
+
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        metadata = checkpointer.metadata(path.absolute()).item_metadata.tree
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata)
+        return checkpointer.restore(path.absolute(), args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+
+
+def _files(root: Path) -> Iterator[Path]:
+    return (p for p in sorted(root.rglob("*")) if p.is_file())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(root: Path) -> None:
+    """Every file and directory below `root` onto the disk."""
+    for path in _files(root):
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    for path in (*(p for p in root.rglob("*") if p.is_dir()), root):
+        _sync_directory(path)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+

@@ -1,0 +1,53 @@
+"""One update as a pure function."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from cs231n_jax import optim
+from cs231n_jax.tasks.base import Metrics, Task
+from cs231n_jax.train.state import TrainState, stream_key
+from cs231n_jax.typing import Array, Batch, ModelState, Params, PyTree
+
+
+def make_train_step(
+    task: Task, optimizer: optim.GradientTransformation, seed: int, max_dropped: int = 0
+) -> Callable[[TrainState, Batch], TrainState]:
+    """The function (state, batch) -> state of one update, to be jitted with the state donated.
+
+    The loss is differentiated as a sum and divided by the global count, so that masks, uneven batches and devices
+    give the same gradient. Where the loss or a gradient is not finite, the whole update is dropped (parameters,
+    statistics, metrics and optimizer state stay) and counted in `state.dropped`; after more than `max_dropped` in a
+    row nothing moves any more, until the loop looks and stops.
+    """
+
+    def train_step(state: TrainState, batch: Batch) -> TrainState:
+        key = stream_key(seed, "train", state.step)
+
+        def total_loss(params: Params) -> tuple[Array, tuple[Array, ModelState, Metrics]]:
+            mean, (model_state, metrics) = task.loss(params, state.model_state, batch, key=key, train=True)
+            return mean.total, (mean.count, model_state, metrics)
+
+        (total, (count, model_state, metrics)), grads = jax.value_and_grad(total_loss, has_aux=True)(state.params)
+        grads = jax.tree.map(lambda g: g / count.astype(g.dtype), grads)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        metrics = {name: state.metrics[name] + metrics[name] for name in metrics}
+        new = (optim.apply_updates(state.params, updates), model_state, opt_state, metrics)
+        old = (state.params, state.model_state, state.opt_state, state.metrics)
+        good = jnp.isfinite(total) & optim.all_finite(grads) & (state.dropped <= max_dropped)
+        params, model_state, opt_state, metrics = _select(good, new, old)
+        return TrainState(
+            step=state.step + 1,
+            params=params,
+            model_state=model_state,
+            opt_state=opt_state,
+            metrics=metrics,
+            dropped=jnp.where(good, 0, state.dropped + 1).astype(jnp.int32),
+        )
+
+    return train_step
+
+
+def _select(condition: Array, new: PyTree, old: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)

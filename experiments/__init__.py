@@ -1,0 +1,1 @@
+"""Programs: flags only, the logic is in cs231n_jax."""

@@ -1,0 +1,55 @@
+"""Checks --config.a.b=value flags against the config before they are parsed, to say which field was meant."""
+
+import dataclasses
+import runpy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cs231n_jax.config import nearest
+
+
+class UsageError(Exception):
+    """The command line is wrong; the message says what is allowed."""
+
+
+def check(arguments: Sequence[str], default: str) -> None:
+    """Refuse overrides of fields that do not exist.
+
+    Args:
+        arguments: the command line without the program's name.
+        default: the config used when there is no --config flag.
+
+    Raises:
+        UsageError: the message names the field given and the nearest right one.
+    """
+    flags = [a.lstrip("-") for a in arguments if a.startswith("-")]
+    paths = [f.split("=", 1)[0].split(".")[1:] for f in flags if f.startswith("config.")]
+    if not paths:
+        return
+    given = [f.split("=", 1)[1] for f in flags if f.startswith("config=")]
+    config = load(given[-1] if given else default)
+    for path in paths:
+        _walk(config, path)
+
+
+def load(text: str) -> Any:
+    """The config of FILE or FILE:ARGUMENT."""
+    path, colon, argument = text.partition(":")
+    if not Path(path).is_file():
+        raise UsageError(f"config file {path} does not exist: pass --config=experiments/configs/NAME.py[:ARGUMENT]")
+    get_config = runpy.run_path(path)["get_config"]
+    return get_config(argument) if colon else get_config()
+
+
+def _walk(config: Any, path: Sequence[str]) -> None:
+    holder, seen = config, "config"
+    for name in path:
+        fields = list(holder) if isinstance(holder, dict) else [f.name for f in dataclasses.fields(holder)]
+        if name not in fields:
+            raise UsageError(
+                f"--config.{'.'.join(path)}: {seen} has no {name!r}{nearest(name, fields)}; it has {', '.join(fields)}"
+            )
+        holder, seen = holder[name] if isinstance(holder, dict) else getattr(holder, name), f"{seen}.{name}"
+        if not (isinstance(holder, dict) or dataclasses.is_dataclass(holder)):
+            break

@@ -1,0 +1,96 @@
+"""What all programs share: flags, a clear word about mistakes, the compile cache, exit codes."""
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from experiments import allocator
+
+allocator.keep_pages()  # before anything starts threads
+
+import jax  # noqa: E402
+from absl import flags  # noqa: E402
+from ml_collections import config_flags  # noqa: E402
+
+from cs231n_jax.config import Config  # noqa: E402
+from cs231n_jax.train.loop import DivergedError  # noqa: E402
+from cs231n_jax.train.record import WorkdirError  # noqa: E402
+from cs231n_jax.train.signals import Interrupted  # noqa: E402
+from cs231n_jax.train.snapshots import DamagedSnapshotError  # noqa: E402
+from experiments import overrides  # noqa: E402
+
+DONE, ERROR, USAGE, CONTINUE = 0, 1, 2, 75
+EXPECTED = (ValueError, FileNotFoundError, WorkdirError, DivergedError, DamagedSnapshotError)
+CONFIGS = Path(__file__).parent / "configs"
+
+_DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of errors.")
+
+
+def process_start() -> float:
+    """time.time() when this process began, from the kernel where it tells."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+    except OSError:
+        return _IMPORTED
+    return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
+
+
+_IMPORTED = time.time()
+
+
+def define_config(default: str = "digits_snapshots.py") -> flags.FlagHolder[Config]:
+    """The --config flag: a file of experiments/configs, or of one's own, with an optional :argument."""
+    return config_flags.DEFINE_config_file("config", str(CONFIGS / default), "Config file, optionally with :argument.")
+
+
+def config_name() -> str:
+    """The config's file name and argument as one word: the default name of its run directory."""
+    text = config_flags.get_config_filename(flags.FLAGS["config"])
+    path, _, argument = text.partition(":")
+    if Path(path).stem == "replay":
+        argument = Path(argument).parent.name + "_replay"
+        return argument
+    return "_".join(filter(None, (Path(path).stem, argument.replace("/", "_"))))
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Parse the flags, run `main`, and exit: 0 done, 75 continue me, 1 error, 2 usage."""
+    try:
+        overrides.check(sys.argv[1:], str(CONFIGS / "digits_snapshots.py"))
+        rest = flags.FLAGS(sys.argv)[1:]
+        if rest and not getattr(main, "takes_arguments", False):
+            raise overrides.UsageError(f"unexpected argument {rest[0]!r}: options begin with --")
+    except (flags.Error, overrides.UsageError, *EXPECTED) as error:
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        sys.exit(USAGE)
+    compile_cache()
+    try:
+        code = main() or DONE
+    except Interrupted as interrupted:
+        print(f"{interrupted}; the same command continues", flush=True)
+        code = CONTINUE
+    except EXPECTED as error:
+        if _DEBUG.value:
+            traceback.print_exc()
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        code = ERROR
+    except KeyboardInterrupt:
+        print("aborted; the last snapshot stands", file=sys.stderr)
+        code = ERROR
+    sys.exit(code)
+
+
+def compile_cache() -> None:
+    """Keep compiled programs between processes, below $CS231N_JAX_CACHE or ~/.cache/cs231n_jax."""
+    fallback = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cs231n_jax"
+    root = Path(os.environ.get("CS231N_JAX_CACHE") or fallback)
+    jax.config.update("jax_compilation_cache_dir", str(root / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,44 @@
+"""Train a config in a run directory; repeat the command to continue it.
+
+    python -m experiments.train --config=experiments/configs/cifar10_resnet.py:resnet20 --workdir=runs/a \
+        --config.optimizer.learning_rate=0.05
+"""
+
+from experiments import program  # isort: skip  (first: it sets up the allocator)
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from cs231n_jax.report.console import ConsoleReporter
+from cs231n_jax.train.run import run
+
+_CONFIG = program.define_config()
+_WORKDIR = flags.DEFINE_string("workdir", "", "Run directory; default: runs/<config name>.")
+
+
+def main() -> None:
+    """Train and print the result."""
+    workdir = Path(_WORKDIR.value or Path("runs") / program.config_name())
+    overrides = config_flags.get_override_values(flags.FLAGS["config"])
+    with ConsoleReporter() as reporter:
+        result = run(_CONFIG.value, workdir, overrides, reporter, program.process_start())
+        print_result(result, reporter)
+    print(f"curves: {workdir / 'curves.png'}   record: {workdir / 'result.json'}")
+
+
+def print_result(result: dict, reporter: ConsoleReporter) -> None:
+    """The last evaluation, and the table of the members where there are any."""
+    shown = {k: v for k, v in result["eval"].items() if isinstance(v, float)}
+    reporter.line(f"after {result['steps']} updates: " + "  ".join(f"{k} {v:.4g}" for k, v in shown.items()))
+    if "members" in result:
+        rows = [
+            (r["name"], f"{r['accuracy']:.2%}", f"{r['loss']:.4f}", f"{r['wrong']} of {r['total']}")
+            for r in result["members"]
+        ]
+        reporter.table("test set", ("", "accuracy", "loss", "wrong"), rows)
+
+
+if __name__ == "__main__":
+    program.run(main)
