@@ -176,23 +176,22 @@ def _build(entry: Path, name: str, split: str, decoded: Decoded, *, alone: bool)
                 progress.show(writer.count)
             with _writing():
                 writer.finish()
-                _publish(part, entry)
+                # Without a lock another process may have been faster; then its entry is as good.
+                if _load(entry, name, split)[0] is None:
+                    _publish(part, entry)
             progress.close(f"kept in {entry}")
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
 def _publish(part: Path, entry: Path) -> None:
-    """Move a finished entry to its place; a damaged one there is moved away first, never half overwritten."""
-    damaged = part.with_name(f"{part.name}-damaged")
-    if entry.exists():
-        entry.rename(damaged)
+    """Move a finished entry to its place, where at most a damaged one is."""
+    shutil.rmtree(entry, ignore_errors=True)
     try:
         part.rename(entry)
     except OSError:
-        if not entry.exists():  # otherwise a process without a lock was faster, and its entry is as good
+        if not entry.exists():  # otherwise a process without a lock came between
             raise
-    shutil.rmtree(damaged, ignore_errors=True)
     _sync(entry.parent)
 
 

@@ -79,12 +79,14 @@ def fit(image: np.ndarray, size: int) -> np.ndarray:
         raise ValueError(f"images must be uint8 with values 0 to 255, got {image.dtype}; convert them")
     if not size or image.shape[:2] == (size, size):
         return image
-    from PIL import Image, ImageOps
+    from PIL import Image
 
-    channels = image.shape[-1]
-    picture = Image.fromarray(image[..., 0] if channels == 1 else image)
-    resized = ImageOps.fit(picture, (size, size), method=Image.Resampling.BICUBIC)
-    return np.asarray(resized).reshape(size, size, channels)
+    height, width, channels = image.shape
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = np.ascontiguousarray(image[top : top + side, left : left + side])
+    picture = Image.fromarray(square[..., 0] if channels == 1 else square)
+    return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC)).reshape(size, size, channels)
 
 
 def _npz_splits(path: Path) -> dict[str, tuple[str, str]]:
