@@ -29,7 +29,10 @@ class TrainConfig:
     def validate(self) -> None:
         """Refuse what is no duration."""
         for name in ("steps", "log_every", "eval_every", "save_every"):
-            duration(getattr(self, name), total_steps=1, steps_per_epoch=1)
+            try:
+                duration(getattr(self, name), total_steps=1, steps_per_epoch=1)
+            except ValueError as error:
+                raise ValueError(f"train.{name}: {error}") from None
         if self.max_dropped < 0:
             raise ValueError(f"train.max_dropped={self.max_dropped} must be ≥ 0")
 

@@ -13,22 +13,21 @@ class UsageError(Exception):
     """The command line is wrong; the message says what is allowed."""
 
 
-def check(arguments: Sequence[str], default: str) -> None:
+def check(arguments: Sequence[str]) -> None:
     """Refuse overrides of fields that do not exist.
 
     Args:
-        arguments: the command line without the program's name.
-        default: the config used when there is no --config flag.
+        arguments: the command line without the program's name, --config=FILE among it.
 
     Raises:
         UsageError: the message names the field given and the nearest right one.
     """
     flags = [a.lstrip("-") for a in arguments if a.startswith("-")]
     paths = [f.split("=", 1)[0].split(".")[1:] for f in flags if f.startswith("config.")]
-    if not paths:
-        return
     given = [f.split("=", 1)[1] for f in flags if f.startswith("config=")]
-    config = load(given[-1] if given else default)
+    if not given:
+        raise UsageError("write --config=FILE as one word, with an equals sign")
+    config = load(given[-1])
     for path in paths:
         _walk(config, path)
 

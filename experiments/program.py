@@ -1,10 +1,11 @@
 """What all programs share: flags, a clear word about mistakes, the compile cache, exit codes."""
 
+import inspect
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments import allocator
@@ -21,10 +22,11 @@ from cs231n_jax.train.record import WorkdirError  # noqa: E402
 from cs231n_jax.train.signals import Interrupted  # noqa: E402
 from cs231n_jax.train.snapshots import DamagedSnapshotError  # noqa: E402
 from experiments import overrides  # noqa: E402
+from experiments.overrides import UsageError  # noqa: E402
 
 DONE, ERROR, USAGE, CONTINUE = 0, 1, 2, 75
 EXPECTED = (ValueError, FileNotFoundError, WorkdirError, DivergedError, DamagedSnapshotError)
-CONFIGS = Path(__file__).parent / "configs"
+DEFAULT_CONFIG = Path(__file__).parent / "configs" / "digits_snapshots.py"
 
 _DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of errors.")
 
@@ -42,9 +44,9 @@ def process_start() -> float:
 _IMPORTED = time.time()
 
 
-def define_config(default: str = "digits_snapshots.py") -> flags.FlagHolder[Config]:
+def define_config() -> flags.FlagHolder[Config]:
     """The --config flag: a file of experiments/configs, or of one's own, with an optional :argument."""
-    return config_flags.DEFINE_config_file("config", str(CONFIGS / default), "Config file, optionally with :argument.")
+    return config_flags.DEFINE_config_file("config", None, f"Config file[:argument]; default: {DEFAULT_CONFIG}.")
 
 
 def config_name() -> str:
@@ -57,31 +59,44 @@ def config_name() -> str:
     return "_".join(filter(None, (Path(path).stem, argument.replace("/", "_"))))
 
 
-def run(main: Callable[[], int | None]) -> None:
-    """Parse the flags, run `main`, and exit: 0 done, 75 continue me, 1 error, 2 usage."""
+def run(main: Callable[..., int | None]) -> None:
+    """Parse the flags, run `main`, and exit: 0 done, 75 continue me, 1 error, 2 usage.
+
+    A `main` with a parameter is given the arguments that are not flags; without one there may be none.
+    """
+    wants = bool(inspect.signature(main).parameters)
     try:
-        overrides.check(sys.argv[1:], str(CONFIGS / "digits_snapshots.py"))
-        rest = flags.FLAGS(sys.argv)[1:]
-        if rest and not getattr(main, "takes_arguments", False):
-            raise overrides.UsageError(f"unexpected argument {rest[0]!r}: options begin with --")
-    except (flags.Error, overrides.UsageError, *EXPECTED) as error:
-        print(f"error: {_one_line(error)}", file=sys.stderr)
-        sys.exit(USAGE)
+        arguments = flags.FLAGS(_with_default_config(sys.argv))[1:]
+        if arguments and not wants:
+            raise UsageError(f"unexpected argument {arguments[0]!r}: options begin with --")
+    except (flags.Error, UsageError, *EXPECTED) as error:
+        sys.exit(_complain(error, USAGE))
     compile_cache()
     try:
-        code = main() or DONE
+        code = (main(arguments) if wants else main()) or DONE
+    except UsageError as error:
+        code = _complain(error, USAGE)
     except Interrupted as interrupted:
         print(f"{interrupted}; the same command continues", flush=True)
         code = CONTINUE
     except EXPECTED as error:
         if _DEBUG.value:
             traceback.print_exc()
-        print(f"error: {_one_line(error)}", file=sys.stderr)
-        code = ERROR
+        code = _complain(error, ERROR)
     except KeyboardInterrupt:
         print("aborted; the last snapshot stands", file=sys.stderr)
         code = ERROR
     sys.exit(code)
+
+
+def _with_default_config(argv: Sequence[str]) -> list[str]:
+    """The command line with --config in it where the program has that flag, its overrides checked."""
+    if "config" not in flags.FLAGS:
+        return list(argv)
+    if not any(word.lstrip("-").split("=")[0] == "config" for word in argv[1:]):
+        argv = [argv[0], f"--config={DEFAULT_CONFIG}", *argv[1:]]
+    overrides.check(argv[1:])
+    return list(argv)
 
 
 def compile_cache() -> None:
@@ -92,5 +107,6 @@ def compile_cache() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+def _complain(error: BaseException, code: int) -> int:
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    return code

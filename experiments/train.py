@@ -12,6 +12,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from cs231n_jax.report.console import ConsoleReporter
+from cs231n_jax.train import ensemble
 from cs231n_jax.train.run import run
 
 _CONFIG = program.define_config()
@@ -33,11 +34,7 @@ def print_result(result: dict, reporter: ConsoleReporter) -> None:
     shown = {k: v for k, v in result["eval"].items() if isinstance(v, float)}
     reporter.line(f"after {result['steps']} updates: " + "  ".join(f"{k} {v:.4g}" for k, v in shown.items()))
     if "members" in result:
-        rows = [
-            (r["name"], f"{r['accuracy']:.2%}", f"{r['loss']:.4f}", f"{r['wrong']} of {r['total']}")
-            for r in result["members"]
-        ]
-        reporter.table("test set", ("", "accuracy", "loss", "wrong"), rows)
+        reporter.table("test set", ensemble.COLUMNS, ensemble.cells(result["members"]))
 
 
 if __name__ == "__main__":

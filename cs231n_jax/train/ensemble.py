@@ -9,13 +9,35 @@ import jax.numpy as jnp
 import numpy as np
 
 from cs231n_jax.data import eval_batches
-from cs231n_jax.train import average, sharding, snapshots
-from cs231n_jax.train.assemble import Assembly
+from cs231n_jax.train import average, record, sharding, snapshots
+from cs231n_jax.train.assemble import Assembly, assemble
 from cs231n_jax.train.signals import Interrupted
 from cs231n_jax.train.state import stream_key
 from cs231n_jax.typing import Batch, Key, ModelState, Params
 
 Row = dict[str, Any]  # name, accuracy in [0, 1], loss in nats, wrong and total examples
+COLUMNS = ("", "accuracy", "loss", "wrong")
+
+
+def cells(rows: list[Row]) -> list[tuple[str, ...]]:
+    """The rows as text, one tuple of COLUMNS each."""
+    return [(r["name"], f"{r['accuracy']:.2%}", f"{r['loss']:.4f}", f"{r['wrong']} of {r['total']}") for r in rows]
+
+
+def compare_run(workdir: Path, last: int, should_stop: Callable[[], bool] = lambda: False) -> list[Row]:
+    """`compare` over the newest `last` members of a run directory (0: all).
+
+    Raises:
+        FileNotFoundError: there is no run, or no member.
+        ValueError: it has fewer members than asked for.
+    """
+    assembly = assemble(record.stored_config(workdir))
+    steps = snapshots.members(workdir)
+    if not steps:
+        raise FileNotFoundError(f"{workdir} has no member snapshots: train with --config.snapshots.members=5")
+    if last > len(steps):
+        raise ValueError(f"--last={last} but {workdir} has {len(steps)} member snapshots, at steps {steps}")
+    return compare(assembly, workdir, steps[-last:], should_stop)
 
 
 def compare(

@@ -1,11 +1,15 @@
 """Evaluation over a whole source: every example exactly once, whatever the batch size or the devices."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import jax
 import numpy as np
 
+from cs231n_jax.data import eval_batches
 from cs231n_jax.tasks.base import Metrics, Task
+from cs231n_jax.train import record, sharding, snapshots
+from cs231n_jax.train.assemble import Assembly, assemble
 from cs231n_jax.typing import Batch, ModelState, Params
 
 
@@ -36,3 +40,32 @@ def evaluate(
     if total is None:
         raise ValueError("there is nothing to evaluate: the source has no examples")
     return total
+
+
+def device_batches(assembly: Assembly) -> Iterator[Batch]:
+    """The evaluation split in padded and masked batches on the devices."""
+    for batch in eval_batches(assembly.eval_source, assembly.config.data.evaluation_batch_size):
+        yield sharding.put_batch(batch, assembly.mesh)
+
+
+def evaluate_snapshot(workdir: Path, step: str = "latest") -> tuple[int, dict[str, float]]:
+    """The metrics of one snapshot of a run on its evaluation split.
+
+    Args:
+        workdir: the run directory.
+        step: a step, or "latest" for the newest whole snapshot.
+
+    Returns:
+        (the step, the task's metrics as numbers).
+
+    Raises:
+        FileNotFoundError: there is no run or no such snapshot.
+        DamagedSnapshotError: the snapshot asked for is damaged.
+    """
+    assembly = assemble(record.stored_config(workdir))
+    found = snapshots.resolve(workdir, step)
+    _, params, model_state = snapshots.load(workdir, found)
+    params, model_state = sharding.put_state((params, model_state), assembly.mesh)
+    metrics = evaluate(jax.jit(make_eval_step(assembly.task)), params, model_state, device_batches(assembly))
+    assert metrics is not None  # nothing asked it to stop
+    return found, assembly.task.summarize(metrics)

@@ -1,7 +1,7 @@
 """The one training loop: from where the run directory stands to the end of the run."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,11 +10,10 @@ import jax
 import numpy as np
 
 from cs231n_jax import optim
-from cs231n_jax.data import eval_batches
 from cs231n_jax.tasks.base import Metrics
 from cs231n_jax.train import sharding, snapshots
 from cs231n_jax.train.assemble import Assembly
-from cs231n_jax.train.evaluate import evaluate, make_eval_step
+from cs231n_jax.train.evaluate import device_batches, evaluate, make_eval_step
 from cs231n_jax.train.record import Lines
 from cs231n_jax.train.signals import Interrupted, StopRequest
 from cs231n_jax.train.state import TrainState
@@ -54,15 +53,15 @@ class Loop:
         self._members = frozenset(assembly.member_steps())
         self._eval_step = jax.jit(make_eval_step(assembly.task))
 
-    def run(self) -> TrainState:
-        """Train to the end and return the final state.
+    def run(self, until: int = 0) -> TrainState:
+        """Train to the end, or for a replay until so many updates, and return the state there.
 
         Raises:
             Interrupted: a signal came; the state is saved.
             DivergedError: gradients stopped being finite.
         """
         state, pending_eval = self._start()
-        done, total = int(state.step), self.assembly.total_steps
+        done, total = int(state.step), until or self.assembly.total_steps
         state = sharding.put_state(state, self.assembly.mesh)
         zero = jax.tree.map(np.zeros_like, jax.device_get(state.metrics))
         if pending_eval:
@@ -161,7 +160,7 @@ class Loop:
         """Evaluate and write a line; False if a signal cut it off."""
         with self.clock("evaluate"):
             metrics = evaluate(
-                self._eval_step, state.params, state.model_state, self.eval_batches(), lambda: bool(self.stop)
+                self._eval_step, state.params, state.model_state, device_batches(self.assembly), lambda: bool(self.stop)
             )
         if metrics is None:
             return False
@@ -170,12 +169,6 @@ class Loop:
         self.metrics.append({"step": done, "epoch": epoch, "split": "eval", **numbers})
         self.reporter.line(f"step {done} (epoch {epoch:.2f}) eval  {_show(numbers)}")
         return True
-
-    def eval_batches(self) -> Iterator[Batch]:
-        """The evaluation split on the devices."""
-        size = self.config.data.evaluation_batch_size
-        for batch in eval_batches(self.assembly.eval_source, size):
-            yield sharding.put_batch(batch, self.assembly.mesh)
 
     def _save(self, state: TrainState, done: int, kind: snapshots.Kind, extra: dict[str, Any] | None = None) -> None:
         with self.clock("save"):

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from cs231n_jax.config import Config, differences, to_json
+from cs231n_jax.config import Config, differences, from_json, to_json
 
 PACKAGES = ("jax", "jaxlib", "flax", "numpy", "orbax-checkpoint", "scikit-learn", "tensorflow-datasets")
 
@@ -63,6 +63,19 @@ def claim(workdir: Path, config: Config, overrides: dict[str, Any]) -> None:
         return
     write_json(workdir / "overrides.json", overrides)
     write_json(path, to_json(config))  # last: its presence means that the directory is claimed
+
+
+def stored_config(workdir: Path) -> Config:
+    """The config of the run in a directory.
+
+    Raises:
+        FileNotFoundError: there is no run.
+        ValueError: its config.json is not a config of this version.
+    """
+    path = workdir / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{workdir} holds no run: it has no config.json")
+    return from_json(read_json(path))
 
 
 def environment(fingerprints: dict[str, str]) -> dict[str, Any]:

@@ -220,12 +220,22 @@ def load(workdir: str | Path, step: int | str = "latest") -> tuple[dict[str, Any
         DamagedSnapshotError: the snapshot asked for is damaged.
     """
     workdir = Path(workdir)
-    wanted = latest_good(workdir) if step == "latest" else int(step)
-    if wanted is None or not directory(workdir, wanted).is_dir():
-        raise FileNotFoundError(f"no snapshot {step} in {workdir}; there are {steps(workdir)}")
+    wanted = resolve(workdir, step)
     manifest(workdir, wanted)
     tree = _read_tree(directory(workdir, wanted) / "state")
     return json.loads((workdir / "config.json").read_text()), tree.get("params", {}), tree.get("model_state", {})
+
+
+def resolve(workdir: Path, step: int | str) -> int:
+    """The step that `step` means: itself, or for "latest" that of the newest whole snapshot.
+
+    Raises:
+        FileNotFoundError: there is no such snapshot; the message lists those there are.
+    """
+    wanted = latest_good(workdir) if step == "latest" else int(step) if str(step).isdigit() else None
+    if wanted is None or not directory(workdir, wanted).is_dir():
+        raise FileNotFoundError(f"no snapshot {step} in {workdir}; there are snapshots at steps {steps(workdir)}")
+    return wanted
 
 
 def _to_tree(state: TrainState) -> dict[str, Any]:

@@ -1,0 +1,221 @@
+"""Nothing lost: real processes, killed at random moments, end with the bytes of an undisturbed run."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from cs231n_jax.train import snapshots
+
+ROOT = Path(__file__).parents[2]
+SHORT = (
+    "--config.model.options.width=4",
+    "--config.train.steps=20ep",
+    "--config.train.save_every=3ep",
+    "--config.snapshots.members=5",
+)
+
+
+def command(workdir: Path, *flags: str) -> list[str]:
+    return [sys.executable, "-m", "experiments.train", f"--workdir={workdir}", *flags]
+
+
+def start(workdir: Path, *flags: str) -> subprocess.Popen:
+    return subprocess.Popen(command(workdir, *flags), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def finish(workdir: Path, *flags: str) -> str:
+    process = start(workdir, *flags)
+    output = process.communicate(timeout=600)[0].decode()
+    assert process.returncode == 0, output
+    return output
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    assert (a / "metrics.jsonl").read_bytes() == (b / "metrics.jsonl").read_bytes()
+    assert snapshots.members(a) == snapshots.members(b)
+    for step in snapshots.members(a):
+        states = [snapshots.load(workdir, step)[1:] for workdir in (a, b)]
+        assert jax.tree.structure(states[0]) == jax.tree.structure(states[1])
+        for x, y in zip(*map(jax.tree.leaves, states)):
+            assert x.dtype == y.dtype
+            assert x.tobytes() == y.tobytes()
+    assert (a / "result.json").read_text().split('"members"')[1] == (b / "result.json").read_text().split('"members"')[1]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The short main job, never interrupted, and how long it took."""
+    workdir = tmp_path_factory.mktemp("undisturbed") / "run"
+    finish(workdir, *SHORT)  # compiles
+    again = workdir.with_name("again")
+    before = time.monotonic()
+    finish(again, *SHORT)
+    assert_same_run(workdir, again)
+    return workdir, time.monotonic() - before
+
+
+def kill_when_saving(process: subprocess.Popen, workdir: Path, skip: int) -> bool:
+    """SIGKILL as soon as the (skip + 1)-th save is being written; False if the process ended before."""
+    seen: set[str] = set()
+    while process.poll() is None:
+        seen |= {p.name for p in (workdir / "snapshots").glob(".writing_*")} if workdir.exists() else set()
+        if len(seen) > skip:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            return True
+    return False
+
+
+def kill_repeatedly(workdir: Path, seconds: float, kills: int, *flags: str) -> list[str]:
+    """Kill and repeat: every third time inside a save, else at a random moment. Returns what was done."""
+    seed = random.SystemRandom().randrange(10**6)
+    moments, done = random.Random(seed), [f"seed {seed}"]
+    for i in range(kills):
+        process = start(workdir, *flags)
+        if i % 3 == 0:
+            done.append(f"in a save: {kill_when_saving(process, workdir, moments.randrange(2))}")
+        else:
+            delay = moments.uniform(0.25, 0.95) * seconds
+            time.sleep(delay)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            done.append(f"after {delay:.2f} s: step {snapshots.latest_good(workdir)}")
+        process.stdout.close()
+    finish(workdir, *flags)
+    return done
+
+
+def test_killed_run_ends_with_the_same_bytes(undisturbed, tmp_path):
+    reference, seconds = undisturbed
+    done = kill_repeatedly(tmp_path / "killed", seconds, 4, *SHORT)
+    print(done)
+    assert_same_run(reference, tmp_path / "killed")
+    assert not list((tmp_path / "killed" / "snapshots").glob(".*"))
+
+
+@pytest.mark.slow
+def test_killed_main_job_ends_with_the_same_bytes(tmp_path):
+    before = time.monotonic()
+    finish(tmp_path / "reference")
+    done = kill_repeatedly(tmp_path / "killed", time.monotonic() - before, 9)
+    print(done)
+    assert_same_run(tmp_path / "reference", tmp_path / "killed")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_signal_saves_and_asks_to_be_continued(number, undisturbed, tmp_path):
+    reference, _ = undisturbed
+    workdir = tmp_path / "run"
+    process = start(workdir, *SHORT)
+    while not (workdir / "metrics.jsonl").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    output = process.communicate(timeout=120)[0].decode()
+    assert process.returncode == 75, output
+    assert f"{signal.Signals(number).name}: saved step" in output
+    assert snapshots.latest_good(workdir) is not None
+    finish(workdir, *SHORT)
+    assert_same_run(reference, workdir)
+
+
+def test_damaged_newest_snapshot_is_named_and_the_one_before_used(undisturbed, tmp_path):
+    reference, _ = undisturbed
+    workdir = tmp_path / "run"
+    process = start(workdir, *SHORT)
+    while len(snapshots.steps(workdir)) < 3:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    newest = snapshots.steps(workdir)[-1]
+    largest = max(snapshots.directory(workdir, newest).rglob("*"), key=lambda p: p.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(bytes(content))
+    output = finish(workdir, *SHORT)
+    assert "does not match its SHA-256; using the one before" in output
+    assert_same_run(reference, workdir)
+    assert [p.name for p in (workdir / "snapshots").glob("*.damaged*")]
+
+
+def test_a_finished_run_prints_its_table_again(undisturbed):
+    reference, _ = undisturbed
+    before = {p: p.stat().st_mtime_ns for p in reference.rglob("*") if p.is_file()}
+    output = finish(reference, *SHORT)
+    assert "is finished" in output
+    assert "average of predictions" in output
+    assert before == {p: p.stat().st_mtime_ns for p in reference.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (["--config.optimizer.learning_rat=0.1"], 2, "did you mean learning_rate?"),
+        (["--config.seed=abc"], 2, "--config.seed=abc"),
+        (["--config.data.augment=crap"], 2, "crop"),
+        (["--confg=x"], 2, "confg"),
+        (["--config=experiments/configs/nothing.py"], 2, "nothing.py"),
+        (["--config.data.name=cifar10", "--config.data.dir=/nowhere/at/all"], 1, "/nowhere/at/all"),
+        (["--config.train.steps=10 epochs"], 1, "train.steps"),
+        (["--config.optimizer.learning_rate=1e30"], 1, "not finite at update"),
+        (["--config.model.name=resnet99"], 1, "unknown model"),
+        (["stray"], 2, "stray"),
+    ],
+)
+def test_mistakes_are_one_clear_line(flags, code, message, tmp_path):
+    done = subprocess.run(
+        command(tmp_path / "run", *flags), cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == code, done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert "Traceback" not in done.stdout
+
+
+def test_unwritable_workdir(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    done = subprocess.run(command(tmp_path / "file" / "run"), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "cannot write to workdir" in done.stderr
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_workdir_of_another_config_is_refused_untouched(undisturbed):
+    reference, _ = undisturbed
+    before = {p: p.stat().st_mtime_ns for p in reference.rglob("*") if p.is_file()}
+    done = subprocess.run(
+        command(reference, *SHORT, "--config.seed=7"), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "seed: 0 → 7" in done.stderr
+    assert before == {p: p.stat().st_mtime_ns for p in reference.rglob("*") if p.is_file()}
+
+
+def test_second_run_in_the_same_workdir_is_refused(tmp_path):
+    workdir = tmp_path / "run"
+    process = start(workdir)
+    while not (workdir / "config.json").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    done = subprocess.run(command(workdir), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    process.kill()
+    process.communicate()
+    assert done.returncode == 1
+    assert "in use by another run" in done.stderr
+
+
+def test_parameters_of_a_run_are_finite_and_trained(undisturbed):
+    reference, _ = undisturbed
+    _, params, state = snapshots.load(reference)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves((params, state)))
+    assert os.path.getsize(reference / "curves.png") > 10_000
