@@ -91,8 +91,8 @@ class First:
         return self._count
 
     def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        if np.max(indices, initial=-1) >= self._count:
-            raise IndexError(f"index {np.max(indices)} is outside the first {self._count} examples")
+        if np.min(indices, initial=0) < 0 or np.max(indices, initial=-1) >= self._count:
+            raise IndexError(f"indices must lie in 0 … {self._count - 1}, the first {self._count} examples")
         return self._source[indices]
 
 

@@ -59,9 +59,12 @@ class SyntheticSource:
         numbers = indices + self._start
         labels = (numbers % self._classes).astype(np.int32)
         counters = numbers.astype(np.uint64)[:, None] * np.uint64(self._words) + np.arange(self._words, dtype=np.uint64)
-        noise = _mix(counters).view(np.uint8)[:, : np.prod(self._shape)].reshape(-1, *self._shape)
-        pattern = self._pattern[labels][:, self._rows][:, :, self._columns]
-        return {"image": (noise >> 1) + pattern, "label": labels}
+        words = _mix(counters)
+        words >>= np.uint64(1)
+        words &= np.uint64(0x7F7F7F7F7F7F7F7F)  # eight bytes of 0 … 127
+        images = np.ascontiguousarray(words.view(np.uint8)[:, : np.prod(self._shape)]).reshape(-1, *self._shape)
+        images += self._pattern[labels].take(self._rows, axis=1).take(self._columns, axis=2)
+        return {"image": images, "label": labels}
 
     def _moments(self, classes: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """The generator's expected mean and std per channel, each class equally often."""

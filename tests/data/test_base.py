@@ -70,8 +70,9 @@ def test_limit_takes_the_first_examples_of_training_only(name):
     np.testing.assert_array_equal(some[every]["image"], whole[every]["image"])
     assert some.info.mean == whole.info.mean
     assert some.info.fingerprint not in (whole.info.fingerprint, evaluation.info.fingerprint)
-    with pytest.raises(IndexError, match="index 30 is outside the first 30"):
-        some[np.array([0, 30])]
+    for index in (-1, 30):
+        with pytest.raises(IndexError, match="indices must lie in 0 … 29, the first 30 examples"):
+            some[np.array([0, index])]
 
 
 def test_a_limit_beyond_the_data_is_refused():
