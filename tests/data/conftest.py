@@ -25,11 +25,15 @@ def tfds_dir():
 
 
 @pytest.fixture(scope="session")
-def real_cifar10(tfds_dir, tmp_path_factory):
+def cifar10_cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cifar10")
+
+
+@pytest.fixture(scope="session")
+def real_cifar10(tfds_dir, cifar10_cache):
     """(train, eval) of the real CIFAR-10, decoded once."""
-    cache = tmp_path_factory.mktemp("cifar10")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CS231N_JAX_CACHE", str(cache))
+        patch.setenv("CS231N_JAX_CACHE", str(cifar10_cache))
         config = data.DataConfig(name="cifar10", dir=str(tfds_dir))
         yield data.open_source(config, "train"), data.open_source(config, "eval")
 
