@@ -1,0 +1,227 @@
+"""The contract of a gradient transformation, and what every one of them is built from."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int
+
+from cs231n_jax.typing import PyTree, Schedule
+
+Number = float | int | np.floating | np.integer | Array
+"""A hyper-parameter: a Python number is checked for its range, an array (a traced one, say) is taken as it is."""
+
+
+class GradientTransformation(NamedTuple):
+    """A pair of pure functions, the same contract as optax's.
+
+    `init(params) -> state` and `update(updates, state, params=None) -> (updates, state)`. Updates have the structure,
+    shapes and dtypes of the gradients. What comes out of the last transformation is added to the parameters.
+    """
+
+    init: Callable[[PyTree], PyTree]
+    update: Callable[..., tuple[PyTree, PyTree]]
+
+
+class EmptyState(NamedTuple):
+    """The state of a transformation that remembers nothing."""
+
+
+def stateless(function: Callable[[PyTree, PyTree], PyTree]) -> GradientTransformation:
+    """A transformation without memory from `function(updates, params) -> updates`."""
+
+    def init(params: PyTree) -> EmptyState:
+        del params
+        return EmptyState()
+
+    def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
+        return function(updates, params), state
+
+    return GradientTransformation(init, update)
+
+
+def identity() -> GradientTransformation:
+    """Updates pass unchanged."""
+    return stateless(lambda updates, params: updates)
+
+
+def chain(*transformations: GradientTransformation) -> GradientTransformation:
+    """Apply transformations one after the other, the first to the gradient.
+
+    Args:
+        *transformations: ours or optax's, any mixture; none at all is the identity.
+
+    Returns:
+        a transformation whose state is the tuple of theirs.
+    """
+
+    def init(params: PyTree) -> tuple[PyTree, ...]:
+        return tuple(t.init(params) for t in transformations)
+
+    def update(updates: PyTree, state: tuple[PyTree, ...], params: PyTree = None) -> tuple[PyTree, tuple[PyTree, ...]]:
+        if len(state) != len(transformations):
+            raise ValueError(
+                f"a chain of {len(transformations)} transformations was given a state of {len(state)} parts; "
+                "pass the state that this chain's init returned"
+            )
+        new_state = []
+        for transformation, part in zip(transformations, state):
+            updates, part = transformation.update(updates, part, params)
+            new_state.append(part)
+        return updates, tuple(new_state)
+
+    return GradientTransformation(init, update)
+
+
+def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
+    """params + updates, leaf by leaf, in the dtype of the parameters.
+
+    Args:
+        params: any tree of arrays.
+        updates: a tree of the same structure and shapes.
+
+    Returns:
+        the new parameters.
+    """
+
+    def add(p: Array, u: Array) -> Array:
+        wide = at_least_float32(p.dtype)
+        return (p.astype(wide) + u.astype(wide)).astype(p.dtype)
+
+    return jax.tree.map(add, params, updates)
+
+
+def global_norm(tree: PyTree) -> Float[Array, ""]:
+    """√(Σ x²) over all elements of all leaves, in at least float32.
+
+    Where the sum of squares overflows although every element is finite, the elements are first divided by the
+    largest, so that an exploding gradient has a norm (and can be clipped) for as long as it is finite itself.
+
+    Args:
+        tree: any tree of float arrays.
+
+    Returns:
+        scalar in the widest dtype of the leaves, at least float32; zero for an empty tree.
+    """
+    leaves = [x.astype(at_least_float32(x.dtype)) for x in jax.tree.leaves(tree)]
+    if not leaves:
+        return jnp.zeros((), float_dtype())
+    dtype = max((x.dtype for x in leaves), key=lambda d: d.itemsize)
+
+    def norm(scale: Float[Array, ""]) -> Float[Array, ""]:
+        squares = [jnp.sum(jnp.square(x * scale.astype(x.dtype))).astype(dtype) for x in leaves]
+        return jnp.sqrt(sum(squares[1:], squares[0]))
+
+    def careful() -> Float[Array, ""]:
+        largest = [jnp.max(jnp.abs(x), initial=0).astype(dtype) for x in leaves]
+        scale = 1 / jnp.max(jnp.stack(largest))
+        return norm(scale) / scale
+
+    plain = norm(jnp.ones((), dtype))
+    return lax.cond(jnp.isposinf(plain), careful, lambda: plain)
+
+
+def all_finite(tree: PyTree) -> Bool[Array, ""]:
+    """Whether no element of any leaf is NaN or infinite.
+
+    Args:
+        tree: any tree of float arrays.
+
+    Returns:
+        boolean scalar; true for an empty tree.
+    """
+    # 0·x is 0 for a finite x and NaN otherwise, and a sum is the fastest reduction there is.
+    sums = [jnp.sum(x * 0) for x in jax.tree.leaves(tree)]
+    return jnp.all(jnp.stack([s == 0 for s in sums])) if sums else jnp.ones((), bool)
+
+
+def zeros_like(params: PyTree, dtype: DTypeLike | None = None, value: Number = 0) -> PyTree:
+    """A slot for every parameter, in its dtype unless another is given."""
+    return jax.tree.map(lambda p: jnp.full_like(p, value, dtype=dtype), params)
+
+
+def increment(count: Int[Array, ""]) -> Int[Array, ""]:
+    """count + 1, staying at the largest integer instead of turning negative."""
+    last = jnp.iinfo(count.dtype).max
+    return jnp.where(count < last, count + 1, last)
+
+
+def at_least_float32(dtype: DTypeLike) -> np.dtype:
+    """The dtype that a leaf is computed in: float32 for a narrower float, else its own."""
+    return np.dtype(np.float32) if jnp.finfo(dtype).bits < 32 else np.dtype(dtype)
+
+
+def widen(*arrays: Array) -> tuple[Array, ...]:
+    """The arrays in the widest of their dtypes, at least float32."""
+    dtype = max((at_least_float32(a.dtype) for a in arrays), key=lambda d: d.itemsize)
+    return tuple(a.astype(dtype) for a in arrays)
+
+
+def cast_like(values: PyTree, like: PyTree) -> PyTree:
+    """The values in the dtypes of the slots that they replace."""
+    return jax.tree.map(lambda x, slot: x.astype(slot.dtype), values, like)
+
+
+def float_dtype() -> np.dtype:
+    """The dtype of numbers that belong to no leaf: float64 where jax_enable_x64 is on, else float32."""
+    return np.dtype(jnp.result_type(float))
+
+
+def scalar(value: Number, dtype: DTypeLike) -> Number:
+    """A hyper-parameter ready for arithmetic with arrays of `dtype`; Python numbers take any dtype as they are."""
+    return value.astype(dtype) if isinstance(value, Array) else float(value)
+
+
+def check_range(
+    name: str,
+    value: Number,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> None:
+    """Refuse a hyper-parameter outside [low, high]; arrays, whose value may not be known yet, pass.
+
+    Raises:
+        ValueError: it is outside, or not finite; the message names it, its value and the range.
+        TypeError: it is no number.
+    """
+    if isinstance(value, Array):
+        return
+    if isinstance(value, bool) or not isinstance(value, float | int | np.floating | np.integer):
+        raise TypeError(f"{name} is {value!r}; it must be a number")
+    below = value <= low if open_low else value < low
+    above = value >= high if open_high else value > high
+    if below or above or not math.isfinite(value):
+        bounds = [f"{'above' if open_low else 'at least'} {low:g}"] if low > -math.inf else []
+        bounds += [f"{'below' if open_high else 'at most'} {high:g}"] if high < math.inf else []
+        raise ValueError(f"{name} is {value}; it must be finite{''.join(' and ' + b for b in bounds)}")
+
+
+def check_rate(learning_rate: Number | Schedule) -> None:
+    """Refuse a learning rate that is negative or no number; a schedule passes."""
+    if not callable(learning_rate):
+        check_range("learning_rate", learning_rate, 0.0)
+
+
+def require_params(params: PyTree, who: str) -> None:
+    """Refuse an update without the parameters that `who` needs."""
+    if params is None:
+        raise ValueError(f"{who} needs the parameters: call update(updates, state, params)")
+
+
+def unknown(kind: str, given: str, allowed: Iterable[str]) -> str:
+    """The message for a name that does not exist: the nearest one that does, and all of them."""
+    names = list(allowed)
+    near = difflib.get_close_matches(given, names, n=1, cutoff=0.4)
+    guess = f"did you mean {near[0]!r}? " if near else ""
+    return f"unknown {kind} {given!r}; {guess}there are {', '.join(names)}"

@@ -1,0 +1,131 @@
+"""Bounds on gradients, and what to do with those that are no numbers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from cs231n_jax.optim.base import (
+    GradientTransformation,
+    Number,
+    all_finite,
+    at_least_float32,
+    check_range,
+    float_dtype,
+    global_norm,
+    increment,
+    scalar,
+    stateless,
+)
+from cs231n_jax.typing import PyTree
+
+
+def clip_by_value(limit: Number) -> GradientTransformation:
+    """g ← min(max(g, −limit), limit), element by element; NaN stays NaN.
+
+    Args:
+        limit: > 0.
+
+    Raises:
+        ValueError: a limit that is not above 0.
+
+    Reference: torch.nn.utils.clip_grad_value_; optax.clip.
+    """
+    check_range("limit", limit, 0.0, open_low=True)
+
+    def clip(g: Array) -> Array:
+        bound = jnp.asarray(scalar(limit, g.dtype)).astype(g.dtype)
+        return jnp.clip(g, -bound, bound)
+
+    return stateless(lambda updates, params: jax.tree.map(clip, updates))
+
+
+class ClipState(NamedTuple):
+    """What `clip_by_global_norm` remembers."""
+
+    gradient_norm: Float[Array, ""]  # shape=(), float32 (float64 under x64): before clipping
+    clip_factor: Float[Array, ""]  # shape=(), the same: what gradients were multiplied by, 1 where they fit
+
+
+def clip_by_global_norm(max_norm: Number, *, eps: Number = 0.0) -> GradientTransformation:
+    """g ← g·min(1, max_norm / (‖g‖ + eps)), with one norm over all leaves; the state tells norm and factor.
+
+    Args:
+        max_norm: > 0.
+        eps: ≥ 0; torch has 1e-6, which makes a clipped gradient a little shorter than max_norm.
+
+    Raises:
+        ValueError: a number out of range.
+
+    Reference: Pascanu, Mikolov, Bengio 2013, algorithm 1; torch.nn.utils.clip_grad_norm_.
+    *Deviation*: a gradient whose norm is NaN or infinite passes unchanged, so that the fault stays in the leaf where
+    it arose for `drop_nonfinite` or a person to find; optax turns one NaN into NaN everywhere.
+    """
+    check_range("max_norm", max_norm, 0.0, open_low=True)
+    check_range("eps", eps, 0.0)
+
+    def init(params: PyTree) -> ClipState:
+        del params
+        return ClipState(jnp.zeros((), float_dtype()), jnp.ones((), float_dtype()))
+
+    def update(updates: PyTree, state: ClipState, params: PyTree = None) -> tuple[PyTree, ClipState]:
+        del state, params
+        norm = global_norm(updates)
+        limit = jnp.asarray(scalar(max_norm, norm.dtype)).astype(norm.dtype)
+        fits = (norm <= limit) | ~jnp.isfinite(norm)
+        total = jnp.where(fits, limit, norm + scalar(eps, norm.dtype))
+        factor = jnp.minimum(limit / total, 1)
+
+        def clip(g: Array) -> Array:
+            wide = at_least_float32(g.dtype)
+            return (g.astype(wide) * factor.astype(wide)).astype(g.dtype)
+
+        return jax.tree.map(clip, updates), ClipState(norm.astype(float_dtype()), factor.astype(float_dtype()))
+
+    return GradientTransformation(init, update)
+
+
+class DropState(NamedTuple):
+    """What `drop_nonfinite` remembers."""
+
+    inner: PyTree  # the state of the transformation after the last update that was kept
+    dropped: Int[Array, ""]  # shape=(), int32: updates dropped since the start
+    dropped_in_a_row: Int[Array, ""]  # shape=(), int32: of these, the last ones without one kept between
+
+
+def drop_nonfinite(inner: GradientTransformation, max_consecutive: int) -> GradientTransformation:
+    """Drop an update whole where a gradient is NaN or infinite: zero updates, and the state inside stays as it was.
+
+    After more than `max_consecutive` in a row nothing moves any more, finite or not, until whoever reads
+    `measurements(state)["dropped_in_a_row"]` stops the run. A train step that keeps other state (batch statistics)
+    has to leave that as it was, too: ask `all_finite(gradients)`.
+
+    Args:
+        inner: what is done with finite gradients; weight decay belongs inside.
+        max_consecutive: ≥ 0.
+
+    Raises:
+        ValueError: a negative number.
+
+    *Deviation*: optax.apply_if_finite lets the non-finite update through after `max_consecutive_errors`.
+    """
+    check_range("max_consecutive", max_consecutive, 0)
+
+    def init(params: PyTree) -> DropState:
+        return DropState(inner.init(params), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+
+    def update(updates: PyTree, state: DropState, params: PyTree = None) -> tuple[PyTree, DropState]:
+        good = all_finite(updates) & (state.dropped_in_a_row <= max_consecutive)
+        new, inner_state = inner.update(updates, state.inner, params)
+        kept = jax.tree.map(lambda a, b: jnp.where(good, a, b), inner_state, state.inner)
+        moved = jax.tree.map(lambda u: jnp.where(good, u, jnp.zeros_like(u)), new)
+        return moved, DropState(
+            kept,
+            jnp.where(good, state.dropped, increment(state.dropped)),
+            jnp.where(good, jnp.zeros_like(state.dropped), increment(state.dropped_in_a_row)),
+        )
+
+    return GradientTransformation(init, update)

@@ -1,0 +1,167 @@
+"""Different rules for different parameters, chosen by their paths."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from cs231n_jax.optim.base import GradientTransformation, stateless
+from cs231n_jax.typing import PyTree
+
+Predicate = Callable[[str], bool] | str
+OTHERS = "<others>"
+"""The predicate that matches what no other rule of a partition matches."""
+
+
+class MaskedState(NamedTuple):
+    """What `masked` remembers."""
+
+    inner: PyTree  # the state of the transformation, for the parameters it sees
+
+
+def masked(inner: GradientTransformation, mask: PyTree | Callable[[PyTree], PyTree]) -> GradientTransformation:
+    """Apply a transformation to some leaves; the others pass unchanged and have no slots in its state.
+
+    To keep parameters where they are, do not mask an optimizer, whose decay may sit elsewhere in the chain: give them
+    the rule `freeze()` in a `partition`.
+
+    Args:
+        inner: ours or optax's.
+        mask: a tree of booleans with the structure of the parameters, or a function from the parameters (or the
+            gradients) to one. True: the transformation sees this leaf.
+
+    Returns:
+        a transformation.
+
+    Raises:
+        ValueError: the mask has another structure than the parameters.
+    """
+
+    def seen(tree: PyTree) -> list[bool]:
+        flags = mask(tree) if callable(mask) else mask
+        if jax.tree.structure(flags) != jax.tree.structure(tree):
+            raise ValueError(
+                f"the mask has the structure {jax.tree.structure(flags)}, the parameters {jax.tree.structure(tree)}; "
+                "give one boolean for every parameter"
+            )
+        return [bool(flag) for flag in jax.tree.leaves(flags)]
+
+    def init(params: PyTree) -> MaskedState:
+        return MaskedState(inner.init(_hide(params, seen(params))))
+
+    def update(updates: PyTree, state: MaskedState, params: PyTree = None) -> tuple[PyTree, MaskedState]:
+        flags = seen(updates)
+        visible = None if params is None else _hide(params, flags)
+        new, inner_state = inner.update(_hide(updates, flags), state.inner, visible)
+        return _merge(updates, [(flags, new)]), MaskedState(inner_state)
+
+    return GradientTransformation(init, update)
+
+
+class PartitionState(NamedTuple):
+    """What `partition` remembers."""
+
+    inner: dict[str, PyTree]  # by rule: the state of its transformation, for the parameters it matches
+
+
+def partition(rules: Mapping[str, tuple[Predicate, GradientTransformation]]) -> GradientTransformation:
+    """Give every parameter to the one rule that matches its path.
+
+    >>> partition({
+    ...     "backbone": ("^stage", sgd(1e-3)),
+    ...     "head": (lambda path: path.startswith("head/"), sgd(1e-1)),
+    ...     "rest": (OTHERS, freeze()),
+    ... })
+
+    Args:
+        rules: name -> (predicate, transformation). A predicate is a function from the path of a leaf, such as
+            "stage1/conv/kernel", to a boolean, or a regular expression that is searched for in the path, or `OTHERS`.
+            A rule may match nothing.
+
+    Returns:
+        a transformation whose state holds, by name, slots for the parameters of each rule and no others.
+
+    Raises:
+        ValueError: a parameter is matched by no rule or by several (at init and at update; the message names it).
+    """
+    if sum(predicate == OTHERS for predicate, _ in rules.values()) > 1:
+        raise ValueError("two rules of a partition are OTHERS; there can be one")
+
+    def init(params: PyTree) -> PartitionState:
+        groups = assign(rules, params)
+        return PartitionState({name: t.init(_hide(params, groups[name])) for name, (_, t) in rules.items()})
+
+    def update(updates: PyTree, state: PartitionState, params: PyTree = None) -> tuple[PyTree, PartitionState]:
+        groups = assign(rules, updates)
+        parts, inner = [], {}
+        for name, (_, transformation) in rules.items():
+            flags = groups[name]
+            visible = None if params is None else _hide(params, flags)
+            new, inner[name] = transformation.update(_hide(updates, flags), state.inner[name], visible)
+            parts.append((flags, new))
+        return _merge(updates, parts), PartitionState(inner)
+
+    return GradientTransformation(init, update)
+
+
+def freeze() -> GradientTransformation:
+    """u ← 0, and no state: with this as their last or only rule parameters never move."""
+    # Negative zero is the number that leaves every number as it is, to the sign of zero.
+    return stateless(lambda updates, params: jax.tree.map(lambda u: jnp.full_like(u, -0.0), updates))
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+    """The path of a leaf as "stage1/conv/kernel"."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def by_path(predicate: Predicate) -> Callable[[PyTree], PyTree]:
+    """A mask for `masked`: true at the leaves whose path the predicate matches."""
+    return lambda tree: jax.tree_util.tree_map_with_path(lambda path, _: _matches(predicate, path_name(path)), tree)
+
+
+def not_vectors(params: PyTree) -> PyTree:
+    """The mask that leaves biases and the scale and shift of normalisation (fewer than two axes) out."""
+    return jax.tree.map(lambda p: jnp.ndim(p) >= 2, params)
+
+
+def assign(rules: Mapping[str, tuple[Predicate, Any]], tree: PyTree) -> dict[str, list[bool]]:
+    """For every rule, which leaves it matches, in the order of the leaves.
+
+    Raises:
+        ValueError: a leaf is matched by no rule or by several.
+    """
+    owners = []
+    rest = [name for name, (predicate, _) in rules.items() if predicate == OTHERS]
+    for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        leaf = path_name(path)
+        matching = [n for n, (predicate, _) in rules.items() if predicate != OTHERS and _matches(predicate, leaf)]
+        matching = matching or rest
+        if len(matching) != 1:
+            by = f"by {' and '.join(matching)}" if matching else f"by none of {', '.join(rules)}"
+            raise ValueError(f"the parameter {leaf!r} is matched {by}; every parameter needs exactly one rule")
+        owners.append(matching[0])
+    return {name: [owner == name for owner in owners] for name in rules}
+
+
+def _matches(predicate: Predicate, path: str) -> bool:
+    return bool(re.search(predicate, path) if isinstance(predicate, str) else predicate(path))
+
+
+def _hide(tree: PyTree, flags: list[bool]) -> PyTree:
+    """The tree with None, which has no leaves, in place of every leaf whose flag is false."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure.unflatten([leaf if flag else None for leaf, flag in zip(leaves, flags)])
+
+
+def _merge(tree: PyTree, parts: list[tuple[list[bool], PyTree]]) -> PyTree:
+    """The tree with the leaves of each part in the places that its flags name."""
+    leaves, structure = jax.tree.flatten(tree)
+    for flags, part in parts:
+        new = iter(jax.tree.leaves(part))
+        leaves = [next(new) if flag else leaf for leaf, flag in zip(leaves, flags)]
+    return structure.unflatten(leaves)

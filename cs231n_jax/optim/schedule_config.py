@@ -1,0 +1,109 @@
+"""One flat description of every schedule, as configs and flags hold it."""
+
+# No `from __future__ import annotations` here: flag overrides read the types of the fields.
+import dataclasses
+from collections.abc import Callable
+
+from cs231n_jax.optim import schedules
+from cs231n_jax.optim.base import check_range, unknown
+from cs231n_jax.optim.schedules import duration
+from cs231n_jax.typing import Schedule
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class ScheduleConfig:
+    """A schedule by name. Durations are strings: "500" updates, "10ep" epochs, "90%" of the run.
+
+    constant; linear and cosine (to `final` at the end of the run); step (at `boundaries` times `factors`);
+    staircase (times factors[0] every `period`); exponential, inverse_time and inverse_sqrt (with `rate` for each
+    `period`); cosine_restarts (`period`, `t_mult`, `final`); snapshot_cosine (`cycles`); fge_triangle (down to
+    `final` and up again in every `period`).
+    """
+
+    name: str = "constant"
+    warmup: str = "0"  # a straight line in front, from warmup_start; boundaries and snapshot cycles stay in place
+    warmup_start: float = 0.0  # as a share of the peak rate
+    boundaries: tuple[str, ...] = ()  # from the start of training
+    factors: tuple[float, ...] = (0.1,)  # one for all boundaries, or one for each
+    period: str = "1ep"
+    rate: float = 1.0  # k for each period
+    t_mult: float = 1.0  # growth of the cycles
+    cycles: int = 1  # M
+    final: float = 0.0  # as a share of the peak rate
+
+    def validate(self) -> None:
+        """Refuse what no run can use; raises ValueError with the field and its value."""
+        if self.name not in _BUILDERS:
+            raise ValueError(unknown("schedule", self.name, _BUILDERS))
+        for text in (self.warmup, self.period, *self.boundaries):
+            duration(text, total_steps=1, steps_per_epoch=1)
+        check_range("schedule.warmup_start", self.warmup_start, 0.0)
+        check_range("schedule.rate", self.rate, 0.0)
+        check_range("schedule.t_mult", self.t_mult, 1.0)
+        check_range("schedule.cycles", self.cycles, 1)
+        check_range("schedule.final", self.final, 0.0)
+        for factor in self.factors:
+            check_range("schedule.factors", factor, 0.0)
+        if self.name == "staircase" and len(self.factors) != 1:
+            raise ValueError(f"schedule.factors={self.factors}; a staircase has one")
+        if self.name == "step" and len(self.factors) not in (1, len(self.boundaries)):
+            raise ValueError(
+                f"schedule.factors={self.factors} for {len(self.boundaries)} boundaries; give one, or one for each"
+            )
+
+    def build(self, peak: float, total_steps: int, steps_per_epoch: int) -> Schedule:
+        """The schedule of one run.
+
+        Args:
+            peak: the highest value, optimizer.learning_rate.
+            total_steps: updates in the run.
+            steps_per_epoch: updates in an epoch.
+
+        Returns:
+            updates done so far -> value.
+
+        Raises:
+            ValueError: the fields make no schedule for a run of this length.
+        """
+        self.validate()
+
+        def steps(text: str) -> int:
+            return duration(text, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
+
+        warm = steps(self.warmup)
+        if warm >= total_steps > 0 and warm > 0:
+            raise ValueError(f"schedule.warmup={self.warmup!r} leaves nothing of a run of {total_steps} updates")
+        if steps(self.period) < 1:
+            raise ValueError(f"schedule.period={self.period!r} is not one update long")
+        stays = self.name in _STAY_IN_PLACE
+        schedule = _BUILDERS[self.name](self, peak, total_steps - (0 if stays else warm), steps)
+        return schedules.warmup(schedule, warm, self.warmup_start * peak, shift=not stays)
+
+
+Builder = Callable[[ScheduleConfig, float, int, Callable[[str], int]], Schedule]
+
+
+def _step(c: ScheduleConfig, peak: float, total: int, steps: Callable[[str], int]) -> Schedule:
+    del total
+    boundaries = [steps(b) for b in c.boundaries]
+    return schedules.step(peak, boundaries, c.factors * (len(boundaries) if len(c.factors) == 1 else 1))
+
+
+# Their boundaries, and the ends of cycles where snapshots are taken, are counted from the start of training.
+_STAY_IN_PLACE = ("constant", "step", "snapshot_cosine")
+
+_BUILDERS: dict[str, Builder] = {
+    "constant": lambda c, peak, total, steps: schedules.constant(peak),
+    "step": _step,
+    "staircase": lambda c, peak, total, steps: schedules.staircase(peak, steps(c.period), c.factors[0]),
+    "exponential": lambda c, peak, total, steps: schedules.exponential(peak, c.rate / steps(c.period)),
+    "inverse_time": lambda c, peak, total, steps: schedules.inverse_time(peak, c.rate / steps(c.period)),
+    "inverse_sqrt": lambda c, peak, total, steps: schedules.inverse_sqrt(peak, c.rate / steps(c.period)),
+    "linear": lambda c, peak, total, steps: schedules.linear(peak, c.final * peak, total),
+    "cosine": lambda c, peak, total, steps: schedules.cosine(peak, total, c.final * peak),
+    "cosine_restarts": lambda c, peak, total, steps: schedules.cosine_restarts(
+        peak, steps(c.period), c.t_mult, c.final * peak
+    ),
+    "snapshot_cosine": lambda c, peak, total, steps: schedules.snapshot_cosine(peak, total, c.cycles),
+    "fge_triangle": lambda c, peak, total, steps: schedules.fge_triangle(peak, c.final * peak, steps(c.period)),
+}

@@ -1,0 +1,234 @@
+"""Schedules: functions from the number of updates done so far to a value, and ways to put them together.
+
+Every schedule takes a Python integer or an integer array of any shape, traced or not, and returns float32 (float64
+under x64). `count` is 0 at the first update; where a paper counts t from 1, t = count + 1.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from cs231n_jax.optim.base import check_range, float_dtype
+from cs231n_jax.typing import Schedule
+
+
+def constant(value: float) -> Schedule:
+    """The value, always."""
+    return lambda count: jnp.full(jnp.shape(count), value, float_dtype())
+
+
+def step(peak: float, boundaries: Sequence[int], factors: Sequence[float]) -> Schedule:
+    """peak·Π factors[i] over all i with count ≥ boundaries[i].
+
+    Args:
+        peak: the value before the first boundary.
+        boundaries: updates, increasing.
+        factors: one for each boundary, applied to the value before it.
+
+    Raises:
+        ValueError: the boundaries do not increase, or there is another number of factors.
+    """
+    if list(boundaries) != sorted(set(boundaries)) or any(b < 0 for b in boundaries):
+        raise ValueError(f"boundaries are {tuple(boundaries)}; they must increase from 0 or later")
+    if len(factors) != len(boundaries):
+        raise ValueError(f"there are {len(boundaries)} boundaries and {len(factors)} factors; give one for each")
+
+    def schedule(count: Any) -> Array:
+        value, result = peak, constant(peak)(count)
+        for boundary, factor in zip(boundaries, factors):
+            value *= factor
+            result = jnp.where(jnp.asarray(count) >= boundary, value, result)
+        return result
+
+    return schedule
+
+
+def staircase(peak: float, period: int, factor: float) -> Schedule:
+    """peak·factor^⌊count / period⌋: halve every five epochs, say."""
+    _check_period(period)
+    return lambda count: peak * jnp.power(factor, _float(jnp.asarray(count) // period))
+
+
+def exponential(peak: float, rate: float) -> Schedule:
+    """peak·exp(−rate·count)."""
+    return lambda count: peak * jnp.exp(-rate * _float(count))
+
+
+def inverse_time(peak: float, rate: float) -> Schedule:
+    """peak / (1 + rate·count); torch.optim.Adagrad's `lr_decay` is the rate."""
+    return lambda count: peak / (1 + rate * _float(count))
+
+
+def inverse_sqrt(peak: float, rate: float = 1.0) -> Schedule:
+    """peak / √(1 + rate·count); with rate = 1 the lecture's α₀/√t."""
+    return lambda count: peak / jnp.sqrt(1 + rate * _float(count))
+
+
+def linear(start: float, end: float, steps: int) -> Schedule:
+    """From start to end in `steps` updates, then end."""
+    _check_period(steps)
+    return lambda count: start + (end - start) * _share(count, steps)
+
+
+def cosine(peak: float, steps: int, final: float = 0.0) -> Schedule:
+    """final + ½·(peak − final)·(1 + cos(π·count / steps)), then final.
+
+    *Deviation*: torch.optim.lr_scheduler.CosineAnnealingLR rises again after `T_max`.
+    """
+    _check_period(steps)
+    return lambda count: _half_cosine(peak, final, _share(count, steps))
+
+
+def cosine_restarts(peak: float, period: int, t_mult: float = 1.0, final: float = 0.0) -> Schedule:
+    """Half a cosine from peak to final in cycles of period, period·t_mult, period·t_mult², … updates (rounded).
+
+    Args:
+        peak: the value at the start of every cycle.
+        period: length of the first cycle.
+        t_mult: ≥ 1.
+        final: what a cycle falls towards; its last update is one step short of it.
+
+    Reference: Loshchilov, Hutter 2017 (SGDR), equation 5.
+    """
+    _check_period(period)
+    check_range("t_mult", t_mult, 1.0)
+    if t_mult == 1:
+        return lambda count: _half_cosine(peak, final, _float(jnp.asarray(count) % period) / period)
+    starts, length = [0], float(period)
+    while starts[-1] + round(length) <= _LAST_COUNT:
+        starts.append(starts[-1] + round(length))
+        length *= t_mult
+    lengths = [b - a for a, b in zip(starts, [*starts[1:], starts[-1] + round(length)])]
+
+    def schedule(count: Any) -> Array:
+        count = jnp.asarray(count)
+        since, of = count, _float(jnp.full_like(count, period))
+        for start, size in zip(starts[1:], lengths[1:]):
+            since = jnp.where(count >= start, count - start, since)
+            of = jnp.where(count >= start, float(size), of)
+        return _half_cosine(peak, final, _float(since) / of)
+
+    return schedule
+
+
+def snapshot_cosine(peak: float, total_steps: int, cycles: int) -> Schedule:
+    """½·peak·(cos(π·mod(t − 1, C) / C) + 1) with C = ⌈total_steps / cycles⌉ and t = count + 1.
+
+    Reference: Huang, Li, Pleiss, Liu, Hopcroft, Weinberger 2017 (Snapshot Ensembles), equation 2.
+    """
+    if not 1 <= cycles <= total_steps:
+        raise ValueError(f"cycles is {cycles}; it must be at least 1 and at most the {total_steps} steps of the run")
+    return cosine_restarts(peak, math.ceil(total_steps / cycles))
+
+
+def fge_triangle(high: float, low: float, period: int) -> Schedule:
+    """Down from high to low in the first half of a cycle, up again in the second.
+
+    With t = (mod(count, period) + 1) / period: (1 − 2t)·high + 2t·low up to t = ½, then (2 − 2t)·low + (2t − 1)·high.
+    Models are taken where the rate is lowest.
+
+    Args:
+        high: value at the end of a cycle.
+        low: value in its middle.
+        period: length of a cycle, even.
+
+    Raises:
+        ValueError: the period is odd, so that it has no middle.
+
+    Reference: Garipov, Izmailov, Podoprikhin, Vetrov, Wilson 2018 (Fast Geometric Ensembling), section 4.
+    """
+    _check_period(period)
+    if period % 2:
+        raise ValueError(f"period is {period}; a triangle needs an even number of updates")
+
+    def schedule(count: Any) -> Array:
+        t = _float(jnp.asarray(count) % period + 1) / period
+        return high + (low - high) * (1 - jnp.abs(1 - 2 * t))
+
+    return schedule
+
+
+def warmup(schedule: Schedule, steps: int, start: float = 0.0, *, shift: bool = True) -> Schedule:
+    """A straight line from `start` to where a schedule takes over after `steps` updates.
+
+    Args:
+        schedule: what follows.
+        steps: length of the line; 0: there is none.
+        start: its first value.
+        shift: the schedule starts at its own beginning when the line ends; else it counts from the start of training
+            as if there were no line, which leaves its boundaries and cycles where they are.
+
+    Reference: Goyal et al. 2017, section 2.2 (gradual warm-up).
+    """
+    if steps == 0:
+        return schedule
+    offset = steps if shift else 0
+
+    def warmed(count: Any) -> Array:
+        ramp = start + (schedule(steps - offset) - start) * _share(count, steps)
+        return jnp.where(jnp.asarray(count) < steps, ramp, schedule(jnp.maximum(jnp.asarray(count) - offset, 0)))
+
+    return warmed
+
+
+def join(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
+    """schedules[i] from boundaries[i − 1] to boundaries[i], each counting from its own beginning.
+
+    Raises:
+        ValueError: the boundaries do not increase, or are not one fewer than the schedules.
+    """
+    if len(schedules) != len(boundaries) + 1 or list(boundaries) != sorted(set(boundaries)):
+        raise ValueError(
+            f"{len(schedules)} schedules need {len(schedules) - 1} increasing boundaries, got {tuple(boundaries)}"
+        )
+
+    def joined(count: Any) -> Array:
+        value = schedules[0](count)
+        for schedule, boundary in zip(schedules[1:], boundaries):
+            later = schedule(jnp.maximum(jnp.asarray(count) - boundary, 0))
+            value = jnp.where(jnp.asarray(count) >= boundary, later, value)
+        return value
+
+    return joined
+
+
+def duration(text: str, *, total_steps: int, steps_per_epoch: int) -> int:
+    """A length of time in updates: "500" updates, "10ep" epochs, "90%" of the run; fractions are rounded.
+
+    Raises:
+        ValueError: it is none of these, or negative.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)(ep|%)?", text.strip())
+    if not found or (not found[2] and "." in found[1]):
+        raise ValueError(f'the duration {text!r} is none of "500" (updates), "10ep" (epochs) or "90%" (of the run)')
+    number, unit = float(found[1]), found[2]
+    if unit == "ep":
+        return round(number * steps_per_epoch)
+    return round(number * total_steps / 100) if unit else int(found[1])
+
+
+_LAST_COUNT = 2**31 - 1
+
+
+def _float(count: Any) -> Array:
+    return jnp.asarray(count).astype(float_dtype())
+
+
+def _share(count: Any, steps: int) -> Array:
+    """How much of `steps` is over, from 0 to 1."""
+    return jnp.minimum(_float(jnp.minimum(jnp.asarray(count), steps)) / steps, 1)
+
+
+def _half_cosine(peak: float, final: float, share: Array) -> Array:
+    return final + 0.5 * (peak - final) * (1 + jnp.cos(math.pi * share))
+
+
+def _check_period(period: int) -> None:
+    if period < 1:
+        raise ValueError(f"a period of {period} updates is too short; it must be at least 1")
