@@ -183,8 +183,8 @@ def scalar(value: Number, dtype: DTypeLike) -> Number:
 def check_range(
     name: str,
     value: Number,
-    low: float = -math.inf,
-    high: float = math.inf,
+    low: float | int = -math.inf,
+    high: float | int = math.inf,
     *,
     open_low: bool = False,
     open_high: bool = False,

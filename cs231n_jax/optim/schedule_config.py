@@ -40,7 +40,7 @@ class ScheduleConfig:
         check_range("schedule.warmup_start", self.warmup_start, 0.0)
         check_range("schedule.rate", self.rate, 0.0)
         check_range("schedule.t_mult", self.t_mult, 1.0)
-        check_range("schedule.cycles", self.cycles, 1)
+        check_range("schedule.cycles", self.cycles, 1.0)
         check_range("schedule.final", self.final, 0.0)
         for factor in self.factors:
             check_range("schedule.factors", factor, 0.0)
