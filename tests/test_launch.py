@@ -107,8 +107,6 @@ class Checkout:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-                signal.SIGINT, signal.SIG_DFL
-            ),  # ignored where tests run in the background
         )
 
     def run(
