@@ -74,5 +74,5 @@ def classification_metrics(logits: Array, batch: Batch) -> Metrics:
     """loss: plain cross-entropy without smoothing; accuracy: share of examples whose largest logit is the label's."""
     labels, mask = batch["label"], batch.get("mask")
     nats = losses.softmax_cross_entropy(logits, labels)
-    correct = (jnp.argmax(logits, axis=-1) == labels).astype(nats.dtype)
+    correct = (jnp.argmax(logits, axis=-1).astype(labels.dtype) == labels).astype(nats.dtype)
     return {"loss": Mean.of(nats, mask), "accuracy": Mean.of(correct, mask)}

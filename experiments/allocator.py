@@ -1,0 +1,22 @@
+"""Keeps the memory of XLA's temporaries mapped between steps, where the C library is glibc."""
+
+import ctypes
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8  # malloc.h
+
+
+def keep_pages() -> None:
+    """Tell malloc to use one arena, no mmap, and never to give memory back.
+
+    A train step's temporaries (200–290 MB for ResNet-20 at batch 128) are otherwise mapped and unmapped in every step,
+    tens of thousands of page faults. Memory stays at its peak. Call it before jax starts its threads; without glibc it
+    does nothing.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return
+    mallopt(_M_ARENA_MAX, 1)
+    mallopt(_M_MMAP_MAX, 0)
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    mallopt(_M_TOP_PAD, 64 << 20)

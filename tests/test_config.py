@@ -1,0 +1,73 @@
+"""Every config loads, validates, survives JSON and builds its model without an array."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from cs231n_jax import models
+from cs231n_jax.config import Config, differences, from_json, to_json
+from cs231n_jax.models import functional
+from experiments import overrides
+
+ROOT = Path(__file__).parents[1]
+ARGUMENTS = {"cifar10_resnet": ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110")}
+FILES = sorted(p for p in (ROOT / "experiments" / "configs").glob("*.py") if p.stem != "replay")
+CONFIGS = [f"{p}:{a}" for p in FILES for a in ARGUMENTS.get(p.stem, ())] + [str(p) for p in FILES]
+PINNED = sorted((ROOT / "experiments" / "pinned").glob("*/config.json"))
+
+
+@pytest.mark.parametrize("text", CONFIGS, ids=lambda t: t.rpartition("/")[2])
+def test_config_is_whole(text):
+    config = overrides.load(text)
+    config.validate()
+    assert to_json(from_json(json.loads(json.dumps(to_json(config))))) == to_json(config)
+    row = models.registry.VARIANTS[config.model.name]
+    model = models.create(config.model.name, **config.model.options)
+    functional.specs(model, jax.ShapeDtypeStruct((1, *row.input_shape), jnp.float32))
+    assert (Path(text.partition(":")[0]).read_text()).startswith('"""')
+
+
+@pytest.mark.parametrize("path", PINNED, ids=lambda p: p.parent.name)
+def test_pinned_record_loads(path):
+    config = overrides.load(f"{ROOT}/experiments/configs/replay.py:{path}")
+    config.validate()
+    assert {"environment.json", "metrics.jsonl", "result.json"} <= {p.name for p in path.parent.iterdir()}
+
+
+def test_fields_are_few_enough():
+    """At most 12 fields a class, the flat ones of optimizer, schedule and data excepted."""
+    for field in dataclasses.fields(Config):
+        part = getattr(Config(), field.name)
+        if dataclasses.is_dataclass(part) and field.name not in ("optimizer", "schedule", "data"):
+            assert len(dataclasses.fields(part)) <= 12
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"optimizer": {"learning_rat": 0.1}}, "did you mean learning_rate"),
+        ({"seed": "1"}, "is a str, it must be a int"),
+        ({"seed": True}, "is a bool"),
+        ({"data": {"augment": "crap"}}, "'crop'"),
+    ],
+)
+def test_wrong_json_is_named(values, message):
+    with pytest.raises(ValueError, match=message):
+        from_json(values)
+
+
+def test_model_options_are_complete():
+    config = Config()
+    assert config.model.options == models.options(config.model.name)
+
+
+def test_differences_are_listed_in_order():
+    assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 3, "d": 4}}) == [
+        "a.b: 1 → 3",
+        "a.c: 2 → '(absent)'",
+        "a.d: '(absent)' → 4",
+    ]
