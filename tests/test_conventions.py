@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("cs231n_jax", "experiments", "launch", "tests", ".ci")
+FOLDERS = ("cs231n_jax", "experiments", "docs", "launch", "tests", ".ci")
 BINARY = {".png", ".npz", ".npy", ".safetensors", ".gz"}
 NESTING = (ast.For, ast.While, ast.If, ast.Try, ast.Match)  # `with` takes no decision
 FLAT_CONFIGS = {"OptimizerConfig", "ScheduleConfig"}  # command-line flags cannot choose between classes
