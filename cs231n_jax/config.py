@@ -37,23 +37,19 @@ class TrainConfig:
             raise ValueError(f"train.max_dropped={self.max_dropped} must be ≥ 0")
 
 
-def _default(kind: type) -> Any:
-    return dataclasses.field(default_factory=kind)
-
-
 @dataclasses.dataclass(kw_only=True, slots=True)
 class Config:
     """One run. The JSON form of this tree alone re-creates it."""
 
     seed: int = 0
-    task: TaskConfig = _default(TaskConfig)
-    model: ModelConfig = _default(ModelConfig)
-    data: DataConfig = _default(DataConfig)
-    optimizer: OptimizerConfig = _default(OptimizerConfig)
-    schedule: ScheduleConfig = _default(ScheduleConfig)
-    train: TrainConfig = _default(TrainConfig)
-    snapshots: SnapshotConfig = _default(SnapshotConfig)
-    mesh: MeshConfig = _default(MeshConfig)
+    task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = dataclasses.field(default_factory=ScheduleConfig)
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    snapshots: SnapshotConfig = dataclasses.field(default_factory=SnapshotConfig)
+    mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
 
     def validate(self) -> None:
         """Refuse a tree that cannot run; raises ValueError with the first reason."""

@@ -71,8 +71,8 @@ def save(workdir: Path, state: TrainState, kind: Kind, extra: dict[str, Any] | N
     temporary.mkdir(parents=True)
     _write_tree(temporary / "state", _to_tree(state))
     files = {str(p.relative_to(temporary)): _sha256(p) for p in _files(temporary)}
-    manifest = {"format": FORMAT, "step": step, "kind": kind.value, **(extra or {}), "files": files}
-    (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    content = {"format": FORMAT, "step": step, "kind": kind.value, **(extra or {}), "files": files}
+    (temporary / "manifest.json").write_text(_manifest_text(content))
     _sync(temporary)
     old = _make_way(workdir, step)
     temporary.rename(final)
@@ -116,10 +116,14 @@ def manifest(workdir: Path, step: int) -> dict[str, Any]:
     """
     path = directory(workdir, step)
     try:
-        content = json.loads((path / "manifest.json").read_text())
+        text = (path / "manifest.json").read_text()
+        content = json.loads(text)
         expected = dict(content["files"])
+        del content["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedSnapshotError(f"snapshot {path} has no readable manifest ({error})") from error
+    if text != _manifest_text(content):
+        raise DamagedSnapshotError(f"snapshot {path}: manifest.json does not match its own SHA-256")
     if content.get("format") != FORMAT:
         raise DamagedSnapshotError(f"snapshot {path} has format {content.get('format')}, this version reads {FORMAT}")
     present = {str(p.relative_to(path)) for p in _files(path)} - {"manifest.json"}
@@ -129,6 +133,12 @@ def manifest(workdir: Path, step: int) -> dict[str, Any]:
         if _sha256(path / name) != digest:
             raise DamagedSnapshotError(f"snapshot {path}: {name} does not match its SHA-256")
     return content
+
+
+def _manifest_text(content: dict[str, Any]) -> str:
+    """The manifest as it stands in its file, with the SHA-256 of the rest as its last entry."""
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return json.dumps({**content, "sha256": digest}, indent=1) + "\n"
 
 
 def members(workdir: Path) -> list[int]:
@@ -289,4 +299,3 @@ def _sync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)
-

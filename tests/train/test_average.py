@@ -76,10 +76,8 @@ def test_reestimated_statistics_equal_a_float64_run_over_the_same_batches():
     model = models.create("resnet8", width=4)
     task = Classification(model, (0.5,), (0.25,))
     random = np.random.default_rng(0)
-    batches = [
-        {"image": random.integers(0, 256, (32, 8, 8, 1), np.uint8), "label": random.integers(0, 10, 32).astype(np.int32)}
-        for _ in range(5)
-    ]
+    labels = np.zeros(32, np.int32)
+    batches = [{"image": random.integers(0, 256, (32, 8, 8, 1), np.uint8), "label": labels} for _ in range(5)]
     key = jax.random.key(0)
     params, state = task.init(0, batches[0])
     result = average.reestimate(
