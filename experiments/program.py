@@ -54,8 +54,7 @@ def config_name() -> str:
     text = config_flags.get_config_filename(flags.FLAGS["config"])
     path, _, argument = text.partition(":")
     if Path(path).stem == "replay":
-        argument = Path(argument).parent.name + "_replay"
-        return argument
+        return f"{Path(argument).parent.name}_replay"
     return "_".join(filter(None, (Path(path).stem, argument.replace("/", "_"))))
 
 

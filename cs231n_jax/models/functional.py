@@ -70,6 +70,16 @@ def specs(model: nn.Module, *inputs: Any) -> dict[str, Any]:
     return {"params": {}, **variables}
 
 
+def shapes(model: nn.Module, *inputs: Any) -> tuple[Params, ModelState]:
+    """What `init` would give, as jax.ShapeDtypeStructs; nothing is drawn."""
+
+    def shape(spec: initialisers.Spec) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(spec.shape, jnp.dtype(spec.dtype))
+
+    variables = jax.tree.map(shape, specs(model, *inputs), is_leaf=lambda x: isinstance(x, initialisers.Spec))
+    return variables.pop("params"), variables
+
+
 def path_name(path: Any) -> str:
     """A key path of jax.tree_util as 'stage1/block1/conv1/kernel'."""
     return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)

@@ -19,11 +19,9 @@ def curves(path: Path, lines: list[dict[str, Any]], schedule: Schedule, total_st
     Returns:
         `path`.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 9), layout="constrained")
-    FigureCanvasAgg(figure)
     loss, error, rate = figure.subplots(3, 1, sharex=True)
     for split, style in (("train", "-"), ("eval", "o-")):
         rows = [line for line in lines if line["split"] == split and "loss" in line]
@@ -31,8 +29,7 @@ def curves(path: Path, lines: list[dict[str, Any]], schedule: Schedule, total_st
         loss.plot(steps, [line["loss"] for line in rows], style, markersize=3, label=split)
         if rows and "accuracy" in rows[0]:
             error.plot(steps, [100 * (1 - line["accuracy"]) for line in rows], style, markersize=3, label=split)
-    grid = sorted({round(i * (total_steps - 1) / 1000) for i in range(1001)})
-    rate.plot(grid, [float(schedule(step)) for step in grid])
+    _draw_rate(rate, schedule, total_steps)
     for axis, label in ((loss, "loss (nats)"), (error, "error (%)"), (rate, "learning rate")):
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)
@@ -41,7 +38,34 @@ def curves(path: Path, lines: list[dict[str, Any]], schedule: Schedule, total_st
     loss.set_yscale("log")
     loss.legend()
     rate.set_xlabel("updates")
+    return _save(figure, path)
+
+
+def learning_rate(path: Path, schedule: Schedule, total_steps: int) -> Path:
+    """Draw a schedule against updates into a PNG; returns `path`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    axis = figure.subplots()
+    _draw_rate(axis, schedule, total_steps)
+    axis.set_xlabel("updates")
+    axis.set_ylabel("learning rate")
+    axis.grid(alpha=0.3)
+    return _save(figure, path)
+
+
+def _draw_rate(axis: Any, schedule: Schedule, total_steps: int) -> None:
+    """The schedule at every update, or at about 1,000 of them."""
+    grid = sorted({round(i * (total_steps - 1) / 1000) for i in range(1001)})
+    axis.plot(grid, [float(schedule(step)) for step in grid])
+
+
+def _save(figure: Any, path: Path) -> Path:
+    """Write a PNG whole or not at all."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}")
     figure.savefig(temporary, format="png", dpi=110)
-    temporary.replace(path)
-    return path
+    return temporary.replace(path)

@@ -17,6 +17,10 @@ class Task(Protocol):
         """Parameters and state, drawn as a pure function of the seed and each leaf's path."""
         ...
 
+    def shapes(self, batch: Batch) -> tuple[Params, ModelState]:
+        """What `init` would give, as jax.ShapeDtypeStructs: for plans, and for states created shard by shard."""
+        ...
+
     def loss(
         self, params: Params, model_state: ModelState, batch: Batch, *, key: Key | None, train: bool
     ) -> tuple[Mean, tuple[ModelState, Metrics]]:

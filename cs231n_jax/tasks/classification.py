@@ -26,11 +26,12 @@ class Classification:
 
     def init(self, seed: int, batch: Batch) -> tuple[Params, ModelState]:
         """Drawn parameters and batch statistics; in float64 they are the float32 draws, widened."""
-        images = jax.eval_shape(self._standardize, batch["image"])
-        variables = functional.init(self.model, seed, images)
-        if self.dtype == "float64":
-            variables = jax.tree.map(lambda x: x.astype(jnp.float64), variables)
-        return variables
+        return self._widen(functional.init(self.model, seed, jax.eval_shape(self._standardize, batch["image"])))
+
+    def shapes(self, batch: Batch) -> tuple[Params, ModelState]:
+        """What `init` would give, as jax.ShapeDtypeStructs."""
+        variables = functional.shapes(self.model, jax.eval_shape(self._standardize, batch["image"]))
+        return jax.eval_shape(self._widen, variables)
 
     def loss(
         self, params: Params, model_state: ModelState, batch: Batch, *, key: Key | None, train: bool
@@ -62,6 +63,9 @@ class Classification:
     def summarize(self, metrics: Metrics) -> dict[str, float]:
         """loss in nats, accuracy in [0, 1]."""
         return {name: metric.compute() for name, metric in metrics.items()}
+
+    def _widen(self, variables: tuple[Params, ModelState]) -> tuple[Params, ModelState]:
+        return jax.tree.map(lambda x: x.astype(jnp.float64), variables) if self.dtype == "float64" else variables
 
     def _standardize(self, images: Array) -> Array:
         return augment.standardize(images, self.mean, self.std, jnp.dtype(self.dtype))

@@ -67,5 +67,4 @@ def evaluate_snapshot(workdir: Path, step: str = "latest") -> tuple[int, dict[st
     _, params, model_state = snapshots.load(workdir, found)
     params, model_state = sharding.put_state((params, model_state), assembly.mesh)
     metrics = evaluate(jax.jit(make_eval_step(assembly.task)), params, model_state, device_batches(assembly))
-    assert metrics is not None  # nothing asked it to stop
-    return found, assembly.task.summarize(metrics)
+    return found, assembly.task.summarize(metrics or {})

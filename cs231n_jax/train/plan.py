@@ -1,0 +1,67 @@
+"""What a config would do: sizes and durations, from shapes alone; nothing is trained and no parameter is drawn."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from cs231n_jax.train.assemble import Assembly
+from cs231n_jax.typing import PyTree
+
+
+class Plan(NamedTuple):
+    """The numbers of a run before it begins; sizes in bytes."""
+
+    total_steps: int
+    steps_per_epoch: int
+    train_examples: int
+    eval_examples: int
+    parameters: int
+    parameter_bytes: int
+    state_bytes: int  # batch statistics and other non-trained variables
+    optimizer_bytes: int
+    batch_bytes: int
+    member_steps: list[int]
+    devices: dict[str, int]
+
+
+def plan(assembly: Assembly) -> Plan:
+    """Sizes and durations of an assembled run."""
+    shapes = assembly.batch_shapes()
+    params, model_state = assembly.task.shapes(shapes)
+    opt_state = jax.eval_shape(assembly.optimizer.init, params)
+    return Plan(
+        total_steps=assembly.total_steps,
+        steps_per_epoch=assembly.pipeline.steps_per_epoch,
+        train_examples=len(assembly.train_source),
+        eval_examples=len(assembly.eval_source),
+        parameters=sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params)),
+        parameter_bytes=size(params),
+        state_bytes=size(model_state),
+        optimizer_bytes=size(opt_state),
+        batch_bytes=size(shapes),
+        member_steps=assembly.member_steps(),
+        devices=dict(assembly.mesh.shape),
+    )
+
+
+def size(tree: PyTree) -> int:
+    """Bytes of all leaves (arrays or jax.ShapeDtypeStructs)."""
+    return sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def rows(plan: Plan) -> list[tuple[str, str]]:
+    """The plan as text."""
+    epochs = plan.total_steps / plan.steps_per_epoch
+    numbers = {
+        "updates": f"{plan.total_steps:,} ({epochs:.4g} epochs of {plan.steps_per_epoch:,})",
+        "examples": f"{plan.train_examples:,} to train on, {plan.eval_examples:,} to evaluate",
+        "parameters": f"{plan.parameters:,}",
+        "parameter bytes": f"{plan.parameter_bytes:,}",
+        "model state bytes": f"{plan.state_bytes:,}",
+        "optimizer bytes": f"{plan.optimizer_bytes:,}",
+        "bytes of a batch": f"{plan.batch_bytes:,}",
+        "member snapshots after": ", ".join(map(str, plan.member_steps)) or "none",
+        "devices": " × ".join(f"{name} {count}" for name, count in plan.devices.items()),
+    }
+    return list(numbers.items())

@@ -1,0 +1,124 @@
+"""The programs, each in a process of its own, on one short run."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cs231n_jax.train import snapshots
+
+ROOT = Path(__file__).parents[2]
+SHORT = ("--config.model.options.width=4", "--config.train.steps=6ep", "--config.snapshots.members=3")
+
+
+def run(program: str, *words: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", f"experiments.{program}", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+
+
+def good(program: str, *words: str) -> str:
+    done = run(program, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    path = tmp_path_factory.mktemp("programs") / "run"
+    good("train", f"--workdir={path}", *SHORT)
+    return path
+
+
+def test_evaluate_repeats_the_last_evaluation(workdir):
+    output = good("evaluate", f"--workdir={workdir}")
+    last = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["split"] == "eval"
+    assert float(re.search(r"accuracy\W+([\d.]+)", output)[1]) == pytest.approx(last["accuracy"], rel=1e-5)
+
+
+def test_evaluate_an_earlier_snapshot(workdir):
+    first = snapshots.members(workdir)[0]
+    assert f"snapshot at step {first}" in good("evaluate", f"--workdir={workdir}", f"--step={first}")
+
+
+def test_ensemble_repeats_the_table_of_the_run(workdir):
+    output = good("ensemble", f"--workdir={workdir}")
+    for row in json.loads((workdir / "result.json").read_text())["members"]:
+        assert re.search(rf"{row['name']}.*{row['accuracy']:.2%}.*{row['loss']:.4f}.*{row['wrong']} of 899", output)
+
+
+def test_ensemble_of_the_last_two(workdir):
+    output = good("ensemble", f"--workdir={workdir}", "--last=2")
+    steps = snapshots.members(workdir)
+    assert f"snapshot at step {steps[0]}" not in output
+    assert all(f"snapshot at step {s}" in output for s in steps[1:])
+
+
+def test_reproduce_finds_every_line_equal(workdir, tmp_path):
+    output = good("reproduce", str(workdir), f"--workdir={tmp_path / 'replay'}")
+    lines = len((workdir / "metrics.jsonl").read_text().splitlines())
+    assert f"all {lines} lines of metrics.jsonl are equal" in output
+
+
+def test_reproduce_names_the_first_difference(workdir, tmp_path):
+    record = tmp_path / "record"
+    record.mkdir()
+    for name in ("config.json", "environment.json", "metrics.jsonl"):
+        shutil.copy(workdir / name, record)
+    lines = (record / "metrics.jsonl").read_text().splitlines()
+    changed = json.loads(lines[2])
+    changed["loss"] += 1e-6
+    lines[2] = json.dumps(changed)
+    (record / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    environment = json.loads((record / "environment.json").read_text())
+    environment["versions"]["jax"] = "0.0.1"
+    (record / "environment.json").write_text(json.dumps(environment))
+    done = run("reproduce", str(record), f"--workdir={tmp_path / 'replay'}", "--steps=30")
+    assert done.returncode == 1
+    assert f"first difference: step {changed['step']} {changed['split']} loss: " in done.stdout
+    assert "environment differs, versions.jax: '0.0.1'" in done.stdout
+
+
+def test_plan_tells_sizes_and_draws(tmp_path):
+    output = good("plan", f"--workdir={tmp_path}", "--config=experiments/configs/cifar10_resnet.py:resnet20",
+                  "--config.data.name=synthetic")  # fmt: skip
+    assert "269,722" in output
+    assert "64,000" in output
+    assert (tmp_path / "learning_rate.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_replay_config_is_the_same_run(workdir):
+    before = (workdir / "result.json").read_bytes()
+    output = good("train", f"--config=experiments/configs/replay.py:{workdir}/config.json", f"--workdir={workdir}")
+    assert "is finished" in output
+    assert (workdir / "result.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "code", "message"),
+    [
+        ("evaluate", [], 2, "workdir"),
+        ("evaluate", ["--workdir=/nowhere"], 1, "holds no run"),
+        ("ensemble", ["--workdir=/nowhere"], 1, "holds no run"),
+        ("reproduce", [], 2, "give one record"),
+        ("reproduce", ["/nowhere"], 1, "is no record"),
+        ("plan", ["--config.model.nam=x"], 2, "did you mean name"),
+    ],
+)
+def test_mistakes_are_one_clear_line(program, words, code, message):
+    done = run(program, *words)
+    assert done.returncode == code
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert message in done.stderr
+
+
+def test_missing_members_and_snapshots_are_named(workdir):
+    done = run("ensemble", f"--workdir={workdir}", "--last=9")
+    assert (done.returncode, "has 3 member snapshots" in done.stderr) == (1, True)
+    done = run("evaluate", f"--workdir={workdir}", "--step=17")
+    assert (done.returncode, "no snapshot 17" in done.stderr) == (1, True)
