@@ -19,6 +19,8 @@ from cs231n_jax.typing import PyTree, Schedule
 Number = float | int | np.floating | np.integer | Array
 """A hyper-parameter: a Python number is checked for its range, an array (a traced one, say) is taken as it is."""
 
+SMALL = 1 << 16  # elements; leaves up to this size are put together where a tree is reduced
+
 
 class GradientTransformation(NamedTuple):
     """A pair of pure functions, the same contract as optax's.
@@ -111,7 +113,7 @@ def global_norm(tree: PyTree) -> Float[Array, ""]:
     Returns:
         scalar in the widest dtype of the leaves, at least float32; zero for an empty tree.
     """
-    leaves = [x.astype(at_least_float32(x.dtype)) for x in jax.tree.leaves(tree)]
+    leaves = [x.astype(at_least_float32(x.dtype)) for x in packed(tree)]
     if not leaves:
         return jnp.zeros((), float_dtype())
     dtype = max((x.dtype for x in leaves), key=lambda d: d.itemsize)
@@ -129,6 +131,19 @@ def global_norm(tree: PyTree) -> Float[Array, ""]:
     return lax.cond(jnp.isposinf(plain), careful, lambda: plain)
 
 
+def packed(tree: PyTree) -> list[Array]:
+    """The same elements in fewer arrays, for reductions: leaves of at most `SMALL` elements in one vector a dtype.
+
+    Most leaves are vectors of a few hundred elements, and every array reduced is a kernel to compile and to launch.
+    """
+    leaves = jax.tree.leaves(tree)
+    small: dict[np.dtype, list[Array]] = {}
+    for leaf in leaves:
+        if leaf.size <= SMALL:
+            small.setdefault(leaf.dtype, []).append(jnp.ravel(leaf))
+    return [x for x in leaves if x.size > SMALL] + [jnp.concatenate(vectors) for vectors in small.values()]
+
+
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
     """Whether no element of any leaf is NaN or infinite.
 
@@ -139,7 +154,7 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
         boolean scalar; true for an empty tree.
     """
     # 0·x is 0 for a finite x and NaN otherwise, and a sum is the fastest reduction there is.
-    sums = [jnp.sum(x * 0) for x in jax.tree.leaves(tree)]
+    sums = [jnp.sum(x * 0) for x in packed(tree)]
     return jnp.all(jnp.stack([s == 0 for s in sums])) if sums else jnp.ones((), bool)
 
 

@@ -31,23 +31,20 @@ def make_train_step(
 
         (total, (count, model_state, metrics)), grads = jax.value_and_grad(total_loss, has_aux=True)(state.params)
         grads = jax.tree.map(lambda g: g / count.astype(g.dtype), grads)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        metrics = {name: state.metrics[name] + metrics[name] for name in metrics}
-        new = (optim.apply_updates(state.params, updates), model_state, opt_state, metrics)
-        old = (state.params, state.model_state, state.opt_state, state.metrics)
         good = jnp.isfinite(total) & optim.all_finite(grads) & (state.dropped <= max_dropped)
-        params, model_state, opt_state, metrics = _select(good, new, old)
+
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        running = {name: state.metrics[name] + metrics[name] for name in metrics}
+        new = (optim.apply_updates(state.params, updates), model_state, opt_state, running)
+        old = (state.params, state.model_state, state.opt_state, state.metrics)
+        params, new_model_state, opt_state, running = jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)
         return TrainState(
             step=state.step + 1,
             params=params,
-            model_state=model_state,
+            model_state=new_model_state,
             opt_state=opt_state,
-            metrics=metrics,
+            metrics=running,
             dropped=jnp.where(good, 0, state.dropped + 1).astype(jnp.int32),
         )
 
     return train_step
-
-
-def _select(condition: Array, new: PyTree, old: PyTree) -> PyTree:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
