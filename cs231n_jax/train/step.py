@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from cs231n_jax import optim
 from cs231n_jax.tasks.base import Metrics, Task
 from cs231n_jax.train.state import TrainState, stream_key
-from cs231n_jax.typing import Array, Batch, ModelState, Params, PyTree
+from cs231n_jax.typing import Array, Batch, ModelState, Params
 
 
 def make_train_step(
