@@ -64,6 +64,10 @@ def run(main: Callable[..., int | None]) -> None:
     A `main` with a parameter is given the arguments that are not flags; without one there may be none.
     """
     wants = bool(inspect.signature(main).parameters)
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        shared = flags.FLAGS.module_help(sys.modules[__name__])
+        print(sys.modules["__main__"].__doc__, flags.FLAGS.main_module_help(), shared, sep="\n")
+        sys.exit(DONE)
     try:
         arguments = flags.FLAGS(_with_default_config(sys.argv))[1:]
         if arguments and not wants:
@@ -103,7 +107,7 @@ def compile_cache() -> None:
     fallback = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cs231n_jax"
     root = Path(os.environ.get("CS231N_JAX_CACHE") or fallback)
     jax.config.update("jax_compilation_cache_dir", str(root / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.02)
 
 
 def _complain(error: BaseException, code: int) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.core import meta
 
 from cs231n_jax.ops import init as initialisers
@@ -101,13 +102,14 @@ def init(model: nn.Module, seed: int, *inputs: Any) -> tuple[Params, ModelState]
     """
     variables = specs(model, *inputs)
 
-    def draw(path: Any, spec: initialisers.Spec) -> jax.Array:
-        return jnp.asarray(initialisers.draw(spec, seed, path_name(path)))
+    def draw(path: Any, spec: initialisers.Spec) -> np.ndarray:
+        return initialisers.draw(spec, seed, path_name(path))
 
     drawn = {
         collection: jax.tree_util.tree_map_with_path(draw, tree, is_leaf=lambda x: isinstance(x, initialisers.Spec))
         for collection, tree in variables.items()
     }
+    drawn = jax.device_put(drawn)
     return drawn.pop("params"), drawn
 
 
