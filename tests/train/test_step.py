@@ -1,0 +1,129 @@
+"""One update: what it starts from, what it can learn, what it refuses to take in."""
+
+import math
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cs231n_jax import models, optim
+from cs231n_jax.tasks.classification import Classification
+from cs231n_jax.train import state
+from cs231n_jax.train.step import make_train_step
+from tests.descriptors import MODELS
+
+rows = pytest.mark.parametrize("row", MODELS, ids=lambda row: row.name)
+
+
+def task_of(row) -> Classification:
+    channels = row.input_shape[-1]
+    return Classification(models.create(row.name, **row.options), (0.5,) * channels, (0.25,) * channels)
+
+
+def batch_of(row, size=32):
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (size, *row.input_shape[1:]), np.uint8)
+    return {"image": jnp.asarray(images), "label": jnp.asarray(random.integers(0, 10, size), jnp.int32)}
+
+
+@rows
+def test_loss_with_a_zeroed_head_is_ln_k(row):
+    task, batch = task_of(row), batch_of(row, 8)
+    params, model_state = task.init(0, batch)
+    params = {**params, "head": jax.tree.map(jnp.zeros_like, params["head"])}
+    for train in (False, True):
+        key = jax.random.key(0) if train else None
+        loss, _ = task.loss(params, model_state, batch, key=key, train=train)
+        assert loss.compute() == pytest.approx(math.log(10), rel=1e-6)
+
+
+@pytest.mark.slow
+@rows
+def test_thirty_two_examples_can_be_learned_by_heart(row):
+    task, batch = task_of(row), batch_of(row)
+    optimizer = optim.adam(1e-2)
+    current = state.create(task, optimizer, 0, batch)
+    step = jax.jit(make_train_step(task, optimizer, 0))
+    for _ in range(500):
+        current = step(current, batch)
+    final = current._replace(metrics=jax.tree.map(jnp.zeros_like, current.metrics))
+    assert step(final, batch).metrics["accuracy"].compute() == 1.0
+
+
+def small(max_dropped=0):
+    row = next(row for row in MODELS if row.name == "resnet8")
+    task, batch, optimizer = task_of(row), batch_of(row, 8), optim.momentum(0.1)
+    step = jax.jit(make_train_step(task, optimizer, 0, max_dropped))
+    return task, batch, step, state.create(task, optimizer, 0, batch)
+
+
+def same(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)))
+
+
+def moving(s: state.TrainState):
+    return s.params, s.model_state, s.opt_state, s.metrics
+
+
+def test_update_with_a_gradient_that_is_not_finite_moves_nothing():
+    _, batch, step, start = small(max_dropped=1)
+    good = step(start, batch)
+    poison = dict(good.params, head={**good.params["head"], "bias": jnp.full(10, jnp.nan)})
+    bad = step(good._replace(params=poison), batch)
+    assert same(bad.model_state, good.model_state)
+    assert same(bad.opt_state, good.opt_state)
+    assert same(bad.metrics, good.metrics)
+    assert int(bad.dropped) == 1
+    assert int(bad.step) == 2
+    healed = step(bad._replace(params=good.params), batch)
+    assert int(healed.dropped) == 0
+    assert not same(healed.params, good.params)
+
+
+def test_after_too_many_dropped_updates_everything_stands_still():
+    _, batch, step, start = small(max_dropped=0)
+    good = step(start, batch)
+    poison = dict(good.params, head={**good.params["head"], "bias": jnp.full(10, jnp.nan)})
+    bad = step(good._replace(params=poison), batch)._replace(params=good.params)
+    later = step(step(bad, batch), batch)
+    assert same(moving(later), moving(bad))
+    assert int(later.dropped) == 3
+
+
+def test_masked_examples_count_for_nothing():
+    task, batch, _, start = small()
+    task = replace(task, model=models.create("mlp"))  # without batch statistics each example stands alone
+    params, model_state = task.init(0, batch)
+    mask = jnp.asarray([1, 1, 1, 0, 0, 1, 1, 0], jnp.float32)
+    nonsense = jnp.where(mask[:, None, None, None] > 0, batch["image"], jnp.uint8(255))
+    whole, _ = task.loss(
+        params, model_state, {**batch, "image": nonsense, "mask": mask}, key=jax.random.key(0), train=True
+    )
+    kept = jax.tree.map(lambda x: x[np.flatnonzero(mask)], batch)
+    part, _ = task.loss(params, model_state, kept, key=jax.random.key(0), train=True)
+    assert whole.compute() == pytest.approx(part.compute(), rel=1e-6)
+    assert float(whole.count) == 5
+    del start
+
+
+def test_second_call_compiles_nothing():
+    _, batch, step, start = small()
+    step(step(start, batch), batch)
+    assert step._cache_size() == 1
+
+
+def test_keys_differ_by_purpose_and_step_and_seed():
+    keys = [state.stream_key(s, p, t) for s in (0, 1) for p in ("train", "reestimate") for t in range(50)]
+    assert len({jax.random.key_data(k).tobytes() for k in keys}) == len(keys)
+
+
+def test_label_smoothing_changes_the_loss_and_not_the_reported_one():
+    task, batch, _, start = small()
+    plain, (_, metrics) = task.loss(start.params, start.model_state, batch, key=None, train=False)
+    smooth, (_, same_metrics) = replace(task, label_smoothing=0.1).loss(
+        start.params, start.model_state, batch, key=None, train=False
+    )
+    assert plain.compute() != smooth.compute()
+    assert metrics["loss"].compute() == same_metrics["loss"].compute() == pytest.approx(plain.compute(), rel=1e-6)
