@@ -31,7 +31,7 @@ def main() -> None:
 
 def print_result(result: dict, reporter: ConsoleReporter) -> None:
     """The last evaluation, and the table of the members where there are any."""
-    shown = {k: v for k, v in result["eval"].items() if isinstance(v, float)}
+    shown = {k: v for k, v in result["eval"].items() if k not in ("step", "epoch", "split")}
     reporter.line(f"after {result['steps']} updates: " + "  ".join(f"{k} {v:.4g}" for k, v in shown.items()))
     if "members" in result:
         reporter.table("test set", ensemble.COLUMNS, ensemble.cells(result["members"]))

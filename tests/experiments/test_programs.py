@@ -1,6 +1,9 @@
 """The programs, each in a process of its own, on one short run."""
 
+import contextlib
 import json
+import os
+import pty
 import re
 import shutil
 import subprocess
@@ -32,6 +35,23 @@ def workdir(tmp_path_factory):
     path = tmp_path_factory.mktemp("programs") / "run"
     good("train", f"--workdir={path}", *SHORT)
     return path
+
+
+def test_terminal_shows_a_bar_with_the_time_left(tmp_path):
+    """On a real pseudo-terminal; a log gets plain lines (every other test here)."""
+    controller, terminal = pty.openpty()
+    command = [sys.executable, "-m", "experiments.train", f"--workdir={tmp_path / 'run'}", *SHORT]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=terminal, stderr=terminal, env={**os.environ, "TERM": "xterm"})
+    os.close(terminal)
+    seen = bytearray()
+    with contextlib.suppress(OSError):  # the terminal closes with the process
+        while chunk := os.read(controller, 65536):
+            seen += chunk
+    os.close(controller)
+    assert process.wait() == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+    assert re.search(r"training .*\d+/84 .*ETA \d+:\d\d:\d\d", text)
+    assert "average of weights" in text
 
 
 def test_evaluate_repeats_the_last_evaluation(workdir):
