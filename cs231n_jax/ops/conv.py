@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
+import jax
+import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from cs231n_jax.ops import conv_cpu
 from cs231n_jax.ops.window import Padding, Pair, padding_pairs, pair
-
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 def conv(
@@ -44,14 +47,50 @@ def conv(
     _check(x.shape, kernel.shape, padding, dilation, groups)
     if x.dtype != kernel.dtype:
         raise TypeError(f"The images are {x.dtype} and the kernel is {kernel.dtype}; cast one to the other.")
-    return plain(x, kernel, stride, padding, dilation, groups)
+    if x.dtype == jnp.float32 and dilation == (1, 1) and groups == 1:
+        return _fast(x, kernel, stride, padding)
+    return conv_cpu.plain(x, kernel, stride, padding, dilation, groups)
 
 
-def plain(x: Array, kernel: Array, stride: Pair, padding: Padding, dilation: Pair, groups: int) -> Array:
-    """Return the convolution in lax's own form, differentiated by its rules."""
-    return lax.conv_general_dilated(
-        x, kernel, stride, padding, rhs_dilation=dilation, dimension_numbers=_LAYOUT, feature_group_count=groups
-    )
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _fast(x: Array, kernel: Array, stride: Pair, padding: Padding) -> Array:
+    return _forward(x, kernel, stride, padding)
+
+
+def _fast_fwd(x: Array, kernel: Array, stride: Pair, padding: Padding) -> tuple[Array, tuple[Array, Array]]:
+    return _forward(x, kernel, stride, padding), (x, kernel)
+
+
+def _fast_bwd(stride: Pair, padding: Padding, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    return _backward(*saved, dy, stride=stride, padding=padding)
+
+
+_fast.defvjp(_fast_fwd, _fast_bwd)
+
+
+def _forward(x: Array, kernel: Array, stride: Pair, padding: Padding) -> Array:
+    general = functools.partial(conv_cpu.plain, stride=stride, padding=padding)
+    if not conv_cpu.is_small(x.shape, kernel.shape):
+        return general(x, kernel)
+    columns = functools.partial(conv_cpu.small_image, stride=stride, padding=padding)
+    return lax.platform_dependent(x, kernel, cpu=columns, default=general)
+
+
+@functools.partial(jax.jit, static_argnames=("stride", "padding"))
+def _backward(x: Array, kernel: Array, dy: Array, *, stride: Pair, padding: Padding) -> tuple[Array, Array]:
+    """Choose the gradient when it is lowered, because only then the platform is known.
+
+    Compiled as a function of its own, it is traced and lowered once for all layers of a shape.
+    """
+    general = functools.partial(_plain_gradients, stride=stride, padding=padding)
+    fast = functools.partial(conv_cpu.gradients, stride=stride, padding=padding)
+    return lax.platform_dependent(x, kernel, dy, cpu=fast, default=general)
+
+
+def _plain_gradients(x: Array, kernel: Array, dy: Array, stride: Pair, padding: Padding) -> tuple[Array, Array]:
+    (dx,) = jax.linear_transpose(lambda images: conv_cpu.plain(images, kernel, stride, padding), x)(dy)
+    (dkernel,) = jax.linear_transpose(lambda filters: conv_cpu.plain(x, filters, stride, padding), kernel)(dy)
+    return dx, dkernel
 
 
 def _check(image: tuple, kernel: tuple, padding: Padding, dilation: Pair, groups: int) -> None:
