@@ -154,8 +154,8 @@ def scale_by_adam(
 ) -> GradientTransformation:
     """m ← b1·m + (1 − b1)·g; v ← b2·v + (1 − b2)·g²; u = m̂ / (√v̂ + eps).
 
-    m̂ = m / (1 − b1ᵗ) and v̂ = v / (1 − b2ᵗ), where t = 1 at the first update. The factors are applied to the scalars
-    around the quotient, which leaves one root and one division an element.
+    m̂ = m / (1 − b1ᵗ) and v̂ = v / (1 − b2ᵗ), where t = 1 at the first update. It is computed as
+    m / ((1 − b1ᵗ)·(√v·(1 − b2ᵗ)^−½ + eps)): one root and one division an element.
 
     Args:
         b1: in [0, 1).
@@ -187,17 +187,16 @@ def scale_by_adam(
         mean = jax.tree.map(_averaging(b1), updates, state.mean)
         square_mean = jax.tree.map(_averaging(b2, jnp.square), updates, state.square_mean)
         one = jnp.ones((), float_dtype())
-        c1, c2 = (_one_minus_power(b, count) if bias_correction else one for b in (b1, b2))
+        c1, c2 = (_one_minus_power(b1, count), _one_minus_power(b2, count)) if bias_correction else (one, one)
+        root_c2 = jnp.sqrt(c2)
+        outer, inner = (c1 / root_c2, one) if eps_uncorrected else (c1, 1 / root_c2)
 
         def form(g: Array, m: Array, v: Array) -> Array:
-            m_scale, v_scale = (1 / c1).astype(m.dtype), (1 / c2).astype(m.dtype)
             if eps_inside_sqrt:
-                quotient = (m_scale * m) / jnp.sqrt(v_scale * v + scalar(eps, m.dtype))
-            elif eps_uncorrected:
-                quotient = m_scale / jnp.sqrt(v_scale) * m / (jnp.sqrt(v) + scalar(eps, m.dtype))
+                root = jnp.sqrt(v / c2.astype(v.dtype) + scalar(eps, v.dtype))
             else:
-                quotient = (m_scale * m) / (jnp.sqrt(v_scale) * jnp.sqrt(v) + scalar(eps, m.dtype))
-            return quotient.astype(g.dtype)
+                root = inner.astype(v.dtype) * jnp.sqrt(v) + scalar(eps, v.dtype)
+            return (m / (outer.astype(v.dtype) * root)).astype(g.dtype)
 
         new_state = AdamState(count, cast_like(mean, state.mean), cast_like(square_mean, state.square_mean))
         return jax.tree.map(form, updates, mean, square_mean), new_state

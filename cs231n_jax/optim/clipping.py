@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, Int
 
 from cs231n_jax.optim.base import (
@@ -13,6 +14,7 @@ from cs231n_jax.optim.base import (
     Number,
     all_finite,
     at_least_float32,
+    cast_like,
     check_range,
     float_dtype,
     global_norm,
@@ -119,11 +121,19 @@ def drop_nonfinite(inner: GradientTransformation, max_consecutive: int) -> Gradi
 
     def update(updates: PyTree, state: DropState, params: PyTree = None) -> tuple[PyTree, DropState]:
         good = all_finite(updates) & (state.dropped_in_a_row <= max_consecutive)
-        new, inner_state = inner.update(updates, state.inner, params)
-        kept = jax.tree.map(lambda a, b: jnp.where(good, a, b), inner_state, state.inner)
-        moved = jax.tree.map(lambda u: jnp.where(good, u, jnp.zeros_like(u)), new)
+
+        # A branch, where selecting every leaf would make XLA keep a copy of the whole old state.
+        def keep(updates: PyTree, inner_state: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:
+            new, inner_state = inner.update(updates, inner_state, params)
+            return cast_like(new, updates), inner_state
+
+        def drop(updates: PyTree, inner_state: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:
+            del params
+            return jax.tree.map(jnp.zeros_like, updates), inner_state
+
+        moved, inner_state = lax.cond(good, keep, drop, updates, state.inner, params)
         return moved, DropState(
-            kept,
+            inner_state,
             jnp.where(good, state.dropped, increment(state.dropped)),
             jnp.where(good, jnp.zeros_like(state.dropped), increment(state.dropped_in_a_row)),
         )

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cs231n_jax.optim.base import GradientTransformation, float_dtype, global_norm, require_params
+from cs231n_jax.optim.base import GradientTransformation, float_dtype, global_norm, require_params, square_sum
 from cs231n_jax.typing import PyTree
 
 NAMES = ("learning_rate", "gradient_norm", "clip_factor", "update_ratio", "dropped", "dropped_in_a_row")
@@ -42,6 +42,8 @@ class RatioState(NamedTuple):
 def measure_update_ratio() -> GradientTransformation:
     """Updates pass unchanged; the state tells ‖update‖ / ‖params‖ over all leaves. The last part of a chain.
 
+    While all parameters are zero it tells ‖update‖.
+
     Reference: the cs231n notes, "Ratio of weights:updates": about 1e-3 is healthy.
     """
 
@@ -52,9 +54,8 @@ def measure_update_ratio() -> GradientTransformation:
     def update(updates: PyTree, state: RatioState, params: PyTree = None) -> tuple[PyTree, RatioState]:
         del state
         require_params(params, "measure_update_ratio")
-        size = global_norm(params).astype(float_dtype())
-        moved = global_norm(updates).astype(float_dtype())
-        return updates, RatioState(jnp.where(size > 0, moved / jnp.where(size > 0, size, 1), 0))
+        moved, size = square_sum(updates).astype(float_dtype()), square_sum(params).astype(float_dtype())
+        return updates, RatioState(jnp.sqrt(moved / jnp.where(size > 0, size, 1)))
 
     return GradientTransformation(init, update)
 
