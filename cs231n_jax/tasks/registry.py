@@ -4,15 +4,12 @@ import difflib
 from collections.abc import Callable
 from functools import partial
 
-import jax
-
 from cs231n_jax.data import Augment, DataConfig, Info
 from cs231n_jax.models import ModelConfig, create
 from cs231n_jax.ops import augment
 from cs231n_jax.tasks.base import Augment as AugmentFunction
 from cs231n_jax.tasks.base import Task, TaskConfig
 from cs231n_jax.tasks.classification import Classification
-from cs231n_jax.typing import Array, Key
 
 
 def build(task: TaskConfig, model: ModelConfig, data: DataConfig, info: Info) -> Task:
@@ -47,18 +44,12 @@ def _classification(task: TaskConfig, model: ModelConfig, data: DataConfig, info
 
 
 def _augment(data: DataConfig) -> AugmentFunction | None:
-    crop = partial(augment.random_crop, padding=data.augment_padding)
     return {
         Augment.NONE: None,
-        Augment.CROP: crop,
+        Augment.CROP: partial(augment.random_crop, padding=data.augment_padding),
         Augment.FLIP: augment.random_flip,
-        Augment.CROP_FLIP: partial(_crop_and_flip, crop),
+        Augment.CROP_FLIP: partial(augment.random_crop_flip, padding=data.augment_padding),
     }[data.augment]
-
-
-def _crop_and_flip(crop: AugmentFunction, key: Key, images: Array) -> Array:
-    crop_key, flip_key = jax.random.split(key)
-    return augment.random_flip(flip_key, crop(crop_key, images))
 
 
 TASKS: dict[str, Callable[[TaskConfig, ModelConfig, DataConfig, Info], Task]] = {"classification": _classification}
