@@ -7,20 +7,57 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cs231n_jax.models import registry
+
 
 class ModelRow(NamedTuple):
     """A model small enough to differentiate in float64 in a second or two."""
 
     name: str
-    options: dict[str, Any]
+    options: dict[str, Any]  # also what the name fixes, such as the number of blocks
     input_shape: tuple[int, ...]  # with the batch axis
+    note: str = ""
+    slow: bool = False  # what needs a compiled program is left out of the default run
 
+    def __hash__(self) -> int:
+        return hash((self.name, str(self.options)))
+
+    def __str__(self) -> str:
+        return "-".join(filter(None, (self.name, self.note)))
+
+    def model(self, **options: Any) -> Any:
+        """The narrow model of the row."""
+        variant = registry.VARIANTS[self.name]
+        return variant.module(**{**variant.options, **variant.defaults, "num_classes": 10, **self.options, **options})
+
+
+_BOTTLENECK = {"blocks": (1, 2), "width": 4}
 
 MODELS = (
     ModelRow("mlp", {"hidden": (7, 5), "activation": "tanh"}, (3, 4, 4, 1)),
     ModelRow("lenet5", {"activation": "tanh"}, (3, 28, 28, 1)),
+    ModelRow("lenet5", {"variant": "1998", "padding": 2}, (3, 28, 28, 1), "1998"),
+    ModelRow("alexnet", {"scale": 0.125, "hidden": 12}, (3, 67, 67, 3)),
+    ModelRow("alexnet", {"scale": 0.125, "hidden": 12, "variant": "paper"}, (3, 67, 67, 3), "paper", slow=True),
+    ModelRow("vgg11", {"width": 4, "hidden": 16}, (3, 32, 32, 3)),
+    ModelRow("vgg13_bn_cifar", {"width": 4}, (3, 32, 32, 3)),
+    ModelRow("nin_cifar", {"scale": 0.1}, (3, 16, 16, 3)),
+    ModelRow("nin_imagenet", {"scale": 0.1}, (3, 75, 75, 3), slow=True),
+    ModelRow("googlenet", {"scale": 0.125}, (3, 48, 48, 3), slow=True),
+    ModelRow("googlenet", {"scale": 0.2, "norm": "lrn", "kernel5": 5}, (3, 48, 48, 3), "lrn", slow=True),
+    ModelRow("googlenet_cifar", {"scale": 0.125}, (3, 16, 16, 3)),
     ModelRow("resnet8", {"width": 4}, (4, 8, 8, 3)),
     ModelRow("resnet14", {"width": 4, "shortcut": "B"}, (4, 9, 9, 3)),
+    ModelRow("resnet50", _BOTTLENECK, (4, 33, 33, 3), slow=True),
+    ModelRow("wide_resnet50_2", {**_BOTTLENECK, "version": "v1"}, (4, 33, 33, 3), "v1"),
+    ModelRow("stochastic_resnet110", {"blocks": (1, 1, 1), "width": 4}, (4, 8, 8, 3)),
+    ModelRow("preresnet110", {"blocks": 1, "width": 4, "depth_drop_rate": 0.4}, (4, 8, 8, 3)),
+    ModelRow("preresnet164", {"blocks": 1, "width": 4}, (4, 8, 8, 3)),
+    ModelRow("wrn28_10", {"blocks": 1, "width": 2, "widen": 2, "drop_rate": 0.3}, (4, 8, 8, 3)),
+    ModelRow("densenet121", {"blocks": (1, 2), "growth": 4, "stem_width": 6}, (4, 32, 32, 3), slow=True),
+    ModelRow("densenet40_12", {"blocks": (1, 2), "growth": 4, "stem_width": 6, "drop_rate": 0.2}, (4, 8, 8, 3)),
+    ModelRow("fractalnet20", {"widths": (4, 6), "drop_rates": (0.0, 0.1)}, (4, 8, 8, 3)),
+    ModelRow("squeezenet", {"scale": 0.1}, (3, 35, 35, 3)),
 )
 
 

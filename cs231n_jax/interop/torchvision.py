@@ -55,7 +55,7 @@ CIFAR_RESNET = Names(
     )
 )
 
-NAMES: dict[str, Names] = {name: CIFAR_RESNET for name in registry.VARIANTS if re.fullmatch(r"resnet\d+", name)}
+NAMES: dict[str, Names] = {f"resnet{depth}": CIFAR_RESNET for depth in (8, 14, 20, 32, 44, 56, 110, 1202)}
 
 
 def load(name: str, state_dict: Mapping[str, Any], **options: Any) -> tuple[Params, ModelState]:

@@ -1,20 +1,43 @@
 """What every model of this package looks like, and the row that names a variant of it."""
 
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 
 from cs231n_jax.typing import Array
 
 
+class Mode(NamedTuple):
+    """How a part of a model runs: both fields are off in inference."""
+
+    train: bool  # normalise by batch statistics and update the running ones
+    noise: bool  # draw the random regularizers
+
+
 class Model(nn.Module):
     """A model is one compact method `forward` that returns its named intermediates, "logits" among them.
 
     `train` means batch statistics, `noise` the random regularizers; a stage named in `frozen` never gets either.
-    `auxiliary` maps names of further logits, present when `train`, to their weight in the training loss.
+    The name of a parameter begins with that of its stage: "stage1_block2/conv1/kernel", "stem_norm/scale"; those of
+    the last layer with "head", those of auxiliary logits with the logits' name. `remat` keeps only the inputs of
+    blocks for the backward pass and computes the rest again.
     """
 
-    auxiliary: ClassVar[dict[str, float]] = {}
+    num_classes: int = 10
+    frozen: tuple[str, ...] = ()
+    remat: bool = False
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The parts that can be frozen, in the order of computation; each is a key of the features too."""
+        raise NotImplementedError
+
+    @property
+    def auxiliary(self) -> dict[str, float]:
+        """Names of further logits, present when `train`, with their weight in the training loss."""
+        return {}
 
     def forward(self, x: Array, *, train: bool = False, noise: bool = False) -> dict[str, Array]:
         """Named intermediates in the order of computation: "stem", "stage1", ..., "pre_logits", "logits"."""
@@ -28,6 +51,42 @@ class Model(nn.Module):
         """All named intermediates; those not used cost nothing under jit."""
         return self.forward(x, train=train, noise=noise)
 
+    def mode(self, stage: str, train: bool, noise: bool) -> Mode:
+        """How a stage runs: as asked, or for a frozen one always as in inference."""
+        return Mode(False, False) if stage in self.frozen else Mode(train, noise)
+
+    def repeated(self, kind: type[nn.Module]) -> Callable[..., Callable[..., Array]]:
+        """`kind`, a module called as block(x, mode), in the form in which `forward` should build it many times."""
+        if self.is_initializing():
+            return _Repeated(self, kind)
+        return nn.remat(kind, static_argnums=(2,)) if self.remat else kind
+
+
+class _Repeated:
+    """Builds the blocks of a model while it is initialised.
+
+    Of equal blocks on inputs of equal shape only the first is traced; the others get copies of its specs, which is
+    what makes the initialisation of a thousand layers take a fraction of a second.
+    """
+
+    def __init__(self, model: Model, kind: type[nn.Module]):
+        self.model, self.kind = model, kind
+        self.traced: dict[Any, tuple[Array, dict[str, Any]]] = {}
+
+    def __call__(self, *args: Any, name: str, **kwargs: Any) -> Callable[..., Array]:
+        def block(x: Array, mode: Mode, *rest: Any) -> Array:
+            key = (args, tuple(sorted(kwargs.items())), x.shape, x.dtype)
+            if key not in self.traced:
+                module = self.kind(*args, name=name, **kwargs)
+                self.traced[key] = module(x, mode, *rest), dict(module.variables)
+                return self.traced[key][0]
+            y, variables = self.traced[key]
+            for collection, tree in variables.items():
+                self.model.put_variable(collection, name, tree)
+            return y
+
+        return block
+
 
 class Variant(NamedTuple):
     """A row of a family's table: a named model."""
@@ -36,3 +95,9 @@ class Variant(NamedTuple):
     options: dict[str, Any]  # what makes this row; all other options of the module stay free
     input_shape: tuple[int, ...]  # of one example, for counting parameters
     parameters: int  # published or recomputed count of trained parameters, with the default options
+    defaults: Mapping[str, Any] = MappingProxyType({})  # of free options, where they are not the module's own
+
+
+def stage_of(path: str) -> str:
+    """The stage that a parameter belongs to, from its path: 'stage1_block2/conv1/kernel' -> 'stage1'."""
+    return path.split("/", 1)[0].split("_", 1)[0]

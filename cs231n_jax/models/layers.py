@@ -1,16 +1,20 @@
 """The layers that models are made of: thin Linen modules that own names and shapes and call `ops`.
 
-Every layer computes in the dtype of its input and keeps its parameters in float32.
+Every layer computes in the dtype of its input and keeps its parameters in float32. While a model is initialised only
+shapes matter, so the layers then declare their variables and pass something of the right shape on: tracing the
+operators would cost milliseconds a layer.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import flax.linen as nn
 import jax.numpy as jnp
 
+from cs231n_jax.models.base import Mode
 from cs231n_jax.models.functional import Unset
 from cs231n_jax.ops import conv, init, norm
+from cs231n_jax.ops import noise as regularizers
+from cs231n_jax.ops.window import output_size, padding_pairs, pair
 from cs231n_jax.typing import Array
 
 Initialiser = Callable[[tuple[int, ...]], init.Spec]
@@ -41,6 +45,17 @@ def variable(module: nn.Module, collection: str, name: str, spec: init.Spec) -> 
     return value
 
 
+def declare(module: nn.Module, specs: Mapping[str, init.Spec], collection: str = "params") -> None:
+    """Declare variables while a model is initialised, without a value to compute with."""
+    for name, spec in specs.items():
+        module.put_variable(collection, name, Unset(spec))
+
+
+def blank(shape: tuple[int, ...], like: Array) -> Array:
+    """Something of this shape and the dtype of `like`, for a layer that is being initialised."""
+    return like if shape == like.shape else jnp.zeros(shape, like.dtype)
+
+
 class Conv(nn.Module):
     """Convolution [N, H, W, C] -> [N, H', W', features]; padding is explicit, as in torch."""
 
@@ -56,11 +71,20 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Convolve and add the bias."""
-        kh, kw = (self.kernel, self.kernel) if isinstance(self.kernel, int) else self.kernel
-        shape = (kh, kw, x.shape[-1] // self.groups, self.features)
-        kernel = parameter(self, "kernel", self.init(shape))
-        y = conv.conv(x, kernel.astype(x.dtype), stride=self.stride, padding=self.padding, groups=self.groups)
-        return y + _bias(self, x.dtype, y.ndim) if self.use_bias else y
+        specs = _affine_specs(self, (*pair(self.kernel, "kernel"), x.shape[-1] // self.groups, self.features))
+        size = self.output_size(x.shape)
+        if self.is_initializing() and min(size) > 0:
+            declare(self, specs)
+            return blank((x.shape[0], *size, self.features), x)
+        kernel = parameter(self, "kernel", specs["kernel"]).astype(x.dtype)
+        y = conv.conv(x, kernel, stride=self.stride, padding=self.padding, groups=self.groups)
+        return y + _bias(self, specs, x) if self.use_bias else y
+
+    def output_size(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Height and width that an image [N, H, W, C] comes out with."""
+        window, stride, padding = pair(self.kernel, "kernel"), pair(self.stride, "stride"), padding_pairs(self.padding)
+        height, width = (output_size(shape[1 + a], window[a], stride[a], *padding[a]) for a in (0, 1))
+        return height, width
 
 
 class Dense(nn.Module):
@@ -74,14 +98,24 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """x @ kernel + bias."""
-        kernel = parameter(self, "kernel", self.init((x.shape[-1], self.features)))
-        y = x @ kernel.astype(x.dtype)
-        return y + _bias(self, x.dtype, y.ndim) if self.use_bias else y
+        specs = _affine_specs(self, (x.shape[-1], self.features))
+        if self.is_initializing():
+            declare(self, specs)
+            return blank((*x.shape[:-1], self.features), x)
+        y = x @ parameter(self, "kernel", specs["kernel"]).astype(x.dtype)
+        return y + _bias(self, specs, x) if self.use_bias else y
 
 
-def _bias(layer: "Conv | Dense", dtype: Any, ndim: int) -> Array:
-    spec = layer.bias_init((layer.features,)) if layer.bias_init else init.constant((layer.features,), 0.0)
-    return parameter(layer, "bias", spec).astype(dtype).reshape((1,) * (ndim - 1) + (-1,))
+def _affine_specs(layer: "Conv | Dense", shape: tuple[int, ...]) -> dict[str, init.Spec]:
+    specs = {"kernel": layer.init(shape)}
+    if layer.use_bias:
+        bias = (layer.features,)
+        specs["bias"] = layer.bias_init(bias) if layer.bias_init else init.constant(bias, 0.0)
+    return specs
+
+
+def _bias(layer: "Conv | Dense", specs: Mapping[str, init.Spec], x: Array) -> Array:
+    return parameter(layer, "bias", specs["bias"]).astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 class BatchNorm(nn.Module):
@@ -101,19 +135,20 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool, relu: bool = False, residual: Array | None = None) -> Array:
         """Normalise by batch statistics when `train` (and update the running ones), else by the running ones."""
-        shape = (x.shape[-1],)
-        scale = parameter(self, "scale", init.constant(shape, self.scale_init))
-        bias = parameter(self, "bias", init.constant(shape, 0.0))
-        running_mean = variable(self, "batch_stats", "mean", init.constant(shape, 0.0))
-        running_var = variable(self, "batch_stats", "var", init.constant(shape, 1.0))
+        zeros, ones = (init.constant((x.shape[-1],), value) for value in (0.0, 1.0))
+        trained = {"scale": init.constant((x.shape[-1],), self.scale_init), "bias": zeros}
+        running = {"mean": zeros, "var": ones}
+        if self.is_initializing():
+            declare(self, trained)
+            declare(self, running, "batch_stats")
+            return x
+        scale, bias = (parameter(self, name, spec) for name, spec in trained.items())
+        mean, var = (variable(self, "batch_stats", name, spec) for name, spec in running.items())
         if not train:
-            return norm.normalize(
-                x, running_mean, running_var, scale, bias, eps=self.eps, relu=relu, residual=residual
-            )
-        y, mean, var = norm.batch_norm(x, scale, bias, eps=self.eps, relu=relu, residual=residual)
-        if not self.is_initializing():
-            self._update("mean", running_mean, mean)
-            self._update("var", running_var, var)
+            return norm.normalize(x, mean, var, scale, bias, eps=self.eps, relu=relu, residual=residual)
+        y, *batch = norm.batch_norm(x, scale, bias, eps=self.eps, relu=relu, residual=residual)
+        self._update("mean", mean, batch[0])
+        self._update("var", var, batch[1])
         return y
 
     def _update(self, name: str, running: Array, batch: Array) -> None:
@@ -121,3 +156,10 @@ class BatchNorm(nn.Module):
         self.put_variable("batch_stats", name, mixed)
         if self.is_mutable_collection("batch_moments"):
             self.put_variable("batch_moments", name, batch)
+
+
+def dropout(module: nn.Module, x: Array, drop_rate: float, mode: Mode) -> Array:
+    """Dropout by the noise of `module`; the identity where noise is off."""
+    if not (mode.noise and drop_rate):
+        return x
+    return regularizers.dropout(module.make_rng("noise"), x, drop_rate=drop_rate)

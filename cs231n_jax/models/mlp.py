@@ -15,9 +15,13 @@ class Mlp(Model):
     Reference: cs231n notes, "Neural Networks Part 1".
     """
 
-    num_classes: int = 10
     hidden: tuple[int, ...] = (100,)
     activation: str = "relu"
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """hidden1, hidden2, ..."""
+        return tuple(f"hidden{i + 1}" for i in range(len(self.hidden)))
 
     @nn.compact
     def forward(self, x: Array, *, train: bool = False, noise: bool = False) -> dict[str, Array]:
@@ -26,8 +30,8 @@ class Mlp(Model):
         activate = activations.get(self.activation)
         x = x.reshape((x.shape[0], -1))
         features = {}
-        for i, width in enumerate(self.hidden, 1):
-            x = features[f"hidden{i}"] = activate(Dense(width, name=f"hidden{i}")(x))
+        for stage, width in zip(self.stages, self.hidden):
+            x = features[stage] = activate(Dense(width, name=stage)(x))
         return {**features, "pre_logits": x, "logits": Dense(self.num_classes, name="head")(x)}
 
 

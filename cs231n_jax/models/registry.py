@@ -11,11 +11,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cs231n_jax.models import functional, lenet, mlp, resnet
+from cs231n_jax.models import (
+    alexnet,
+    densenet,
+    fractalnet,
+    functional,
+    googlenet,
+    lenet,
+    mlp,
+    nin,
+    preresnet,
+    resnet,
+    squeezenet,
+    vgg,
+)
 from cs231n_jax.models.base import Variant
 from cs231n_jax.ops.init import Spec
 
-VARIANTS: dict[str, Variant] = {**mlp.VARIANTS, **lenet.VARIANTS, **resnet.VARIANTS}
+_FAMILIES = (mlp, lenet, alexnet, vgg, nin, googlenet, resnet, preresnet, densenet, fractalnet, squeezenet)
+VARIANTS: dict[str, Variant] = {name: row for family in _FAMILIES for name, row in family.VARIANTS.items()}
 
 _LINEN_FIELDS = ("parent", "name")
 
@@ -54,15 +68,15 @@ def names() -> list[str]:
 def options(name: str) -> dict[str, Any]:
     """The options of a model that its name leaves free, with their defaults."""
     row = _row(name)
-    fields = dataclasses.fields(row.module)
-    return {f.name: f.default for f in fields if f.name not in _LINEN_FIELDS and f.name not in row.options}
+    free = (f for f in dataclasses.fields(row.module) if f.name not in (*_LINEN_FIELDS, *row.options))
+    return {f.name: row.defaults.get(f.name, f.default) for f in free}
 
 
 def create(name: str, **given: Any) -> nn.Module:
     """A model by name, such as create("resnet20", num_classes=100, shortcut="B").
 
     Raises:
-        ValueError: unknown name or option; the message names the nearest right one.
+        ValueError: unknown name, option or frozen stage; the message names the nearest right one.
     """
     free = options(name)
     for key in given:
@@ -72,7 +86,12 @@ def create(name: str, **given: Any) -> nn.Module:
             raise ValueError(f"option {key!r} of model {name!r} {reason}{_nearest(key, free)}; it has {sorted(free)}")
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
     row = _row(name)
-    return row.module(**row.options, **given)
+    model = row.module(**row.options, **{**row.defaults, **given})
+    for stage in given.get("frozen", ()):
+        if stage not in model.stages:
+            near = _nearest(stage, model.stages)
+            raise ValueError(f"model {name!r} has no stage {stage!r} to freeze{near}; it has {', '.join(model.stages)}")
+    return model
 
 
 def parameter_count(name: str, **given: Any) -> int:

@@ -1,24 +1,83 @@
 """Properties that hold for every model: one row in descriptors.py gets all of these."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from cs231n_jax import models
-from cs231n_jax.models import functional, registry
+from cs231n_jax.models import base, functional, registry
 from tests.descriptors import MODELS, images
 
-rows = pytest.mark.parametrize("row", MODELS, ids=lambda row: row.name)
+QUICK = ("mlp", "vgg13_bn_cifar", "resnet8", "wrn28_10")
+rows = pytest.mark.parametrize("row", MODELS, ids=str)
 
 
-def build(row, dtype=np.float32):
-    model = models.create(row.name, **row.options)
-    x = jnp.asarray(images(row, dtype))
-    params, state = functional.init(model, 0, x)
-    if dtype == np.float64:
-        params, state = jax.tree.map(lambda a: a.astype(jnp.float64), (params, state))
-    return model, params, state, x
+def compiled_rows(slow):
+    """The rows of a test that compiles a program for each; those of which `slow` is true are left to the slow run."""
+    marked = [pytest.param(row, marks=pytest.mark.slow if slow(row) else (), id=str(row)) for row in MODELS]
+    return pytest.mark.parametrize("row", marked)
+
+
+light_rows = compiled_rows(lambda row: row.slow)
+few_rows = compiled_rows(lambda row: str(row) not in QUICK)
+
+
+def jit(function):
+    """Compiled without optimisation: each program here runs once, and compiling is what takes the time."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@functools.cache
+def drawn(row):
+    x = jnp.asarray(images(row))
+    return functional.init(row.model(), 0, x), x
+
+
+@functools.cache
+def trained(row):
+    """Of one training batch: the names of the features in order, the features, the new state, the batch's moments."""
+    (params, state), x = drawn(row)
+    names = []
+
+    def run(params, state, x, key):
+        run = functools.partial(functional.apply, row.model(), params, train=True, method="features")
+        features, new = run(state, x, key=key)
+        names.extend(features)
+        moments = run({**state, "batch_moments": {}}, x, noise=False)[1]["batch_moments"] if state else {}
+        return features, new, moments
+
+    return names, *jit(run)(params, state, x, jax.random.key(0))
+
+
+def build(row):
+    """The model with drawn parameters, and as running statistics those of the batch, moved a little.
+
+    With the statistics of a new model the signal vanishes in a GoogLeNet, whose kernels are drawn from N(0, 0.01²).
+    """
+    (params, state), x = drawn(row)
+
+    def move(moments):
+        return {"mean": moments["mean"] + 0.1 * jnp.sqrt(moments["var"]), "var": 1.1 * moments["var"]}
+
+    moments = jax.tree.map(move, trained(row)[3], is_leaf=lambda node: "var" in node)
+    return row.model(), params, {"batch_stats": moments} if state else {}, x
+
+
+@functools.cache
+def evaluated(row):
+    """In inference: the names of the features in order, and the features."""
+    model, params, state, x = build(row)
+    names = []
+
+    def run(params, state, x):
+        features = functional.apply(model, params, state, x, method="features")[0]
+        names.extend(features)
+        return features
+
+    return names, jit(run)(params, state, x)
 
 
 def test_every_family_has_a_row():
@@ -26,111 +85,142 @@ def test_every_family_has_a_row():
     assert families == {registry.VARIANTS[row.name].module for row in MODELS}
 
 
-@pytest.mark.parametrize("name", models.names())
-def test_parameter_count_is_the_published_one(name):
-    assert models.parameter_count(name) == registry.VARIANTS[name].parameters
+@light_rows
+def test_output_is_finite_logits(row):
+    _, _, _, x = build(row)
+    features = evaluated(row)[1]
+    assert features["logits"].shape == (x.shape[0], 10)
+    assert all(bool(jnp.isfinite(value).all()) for value in features.values())
+    assert len(np.unique(features["logits"])) > 10, "the logits should depend on the image"
 
 
-@pytest.mark.parametrize(
-    ("name", "options", "count"),
-    [
-        ("resnet20", {"shortcut": "B"}, 272_474),
-        ("resnet110", {"shortcut": "B"}, 1_730_714),
-        ("resnet20", {"num_classes": 100}, 275_572),
-        ("resnet110", {"num_classes": 100}, 1_733_812),
-    ],
-)
-def test_parameter_count_with_options(name, options, count):
-    assert models.parameter_count(name, **options) == count
-
-
-@rows
-def test_output_is_finite_logits_and_evaluation_is_deterministic(row):
-    model, params, state, x = build(row)
-    first, same_state = functional.apply(model, params, state, x)
-    again, _ = functional.apply(model, params, state, x)
-    assert first.shape == (x.shape[0], 10)
-    assert bool(jnp.isfinite(first).all())
-    assert np.array_equal(first, again)
-    assert jax.tree.structure(same_state) == jax.tree.structure(state)
-
-
-@rows
+@light_rows
 def test_every_parameter_has_a_gradient(row, x64):
-    model, params, state, x = build(row, np.float64)
+    model, *arrays = build(row)
+    params, state, x = jax.tree.map(lambda a: a.astype(jnp.float64), arrays)
     weights = jnp.asarray(np.random.default_rng(1).standard_normal((x.shape[0], 10)))
-    # batch statistics make each batch's mean gradient vanish exactly, running ones do not
-    state = jax.tree.map(lambda a: a + 0.1, state)
 
     def loss(params):
-        logits, _ = functional.apply(model, params, state, x)
-        return jnp.sum(weights * jnp.sin(logits))
+        # batch statistics make each batch's mean gradient vanish exactly, running ones do not
+        features, _ = functional.apply(model, params, state, x, method="features")
+        if model.auxiliary:
+            training, _ = functional.apply(model, params, state, x, train=True, noise=False, method="features")
+            features = {**training, "logits": features["logits"]}
+        return sum(jnp.sum(weights * jnp.sin(features[head])) for head in ("logits", *model.auxiliary))
 
-    grads = jax.jit(jax.grad(loss))(params)
+    grads = jit(jax.grad(loss))(params)
     for path, g in jax.tree_util.tree_flatten_with_path(grads)[0]:
         assert float(jnp.abs(g).max()) > 1e-8, functional.path_name(path)
 
 
-@rows
-def test_jit_equals_eager(row):
+@pytest.mark.parametrize("row", [row for row in MODELS if row.name in ("mlp", "lenet5", "resnet8")], ids=str)
+def test_jit_equals_eager_and_evaluation_is_deterministic(row):
     model, params, state, x = build(row)
-    eager, _ = functional.apply(model, params, state, x)
-    jitted = jax.jit(lambda p, s, x: functional.apply(model, p, s, x)[0])(params, state, x)
-    np.testing.assert_allclose(jitted, eager, rtol=1e-5, atol=1e-5)
+    eager, same_state = functional.apply(model, params, state, x)
+    again, _ = functional.apply(model, params, state, x)
+    assert np.array_equal(eager, again)
+    assert jax.tree.structure(same_state) == jax.tree.structure(state)
+    np.testing.assert_allclose(evaluated(row)[1]["logits"], eager, rtol=1e-5, atol=1e-5)
 
 
-@rows
+@few_rows
 def test_bfloat16_stays_close(row):
     model, params, state, x = build(row)
-    full, _ = functional.apply(model, params, state, x)
-    half = jax.jit(lambda x: functional.apply(model, params, state, x)[0])(x.astype(jnp.bfloat16))
+    full = evaluated(row)[1]["logits"]
+    half = jit(lambda x: functional.apply(model, params, state, x)[0])(x.astype(jnp.bfloat16))
     assert half.dtype == jnp.bfloat16
     # bf16 has 8 bits: 2^-8 a rounding, a few roundings a layer
     np.testing.assert_allclose(half.astype(jnp.float32), full, atol=0.15 * float(jnp.abs(full).max()))
 
 
-@rows
+@light_rows
 def test_training_updates_statistics_and_only_those(row):
-    model, params, state, x = build(row)
-    _, new = functional.apply(model, params, state, x, key=jax.random.key(0), train=True)
+    (_, state), _ = drawn(row)
+    _, features, new, _ = trained(row)
+    assert all(bool(jnp.isfinite(value).all()) for value in features.values())
     assert jax.tree.structure(new) == jax.tree.structure(state)
     for old_leaf, new_leaf in zip(jax.tree.leaves(state), jax.tree.leaves(new)):
         assert old_leaf.shape == new_leaf.shape
         assert not np.array_equal(old_leaf, new_leaf)
 
 
-@rows
-def test_features_end_in_the_logits(row):
-    model, params, state, x = build(row)
-    features, _ = functional.apply(model, params, state, x, method="features")
-    logits, _ = functional.apply(model, params, state, x)
-    assert list(features)[-2:] == ["pre_logits", "logits"]
-    np.testing.assert_array_equal(features["logits"], logits)
+@light_rows
+def test_features_are_the_stages_then_the_logits(row):
+    model, params, _, _ = build(row)
+    assert evaluated(row)[0] == [*model.stages, "pre_logits", "logits"]
+    assert set(trained(row)[0]) == {*evaluated(row)[0], *model.auxiliary}
+    owners = {base.stage_of(functional.path_name(path)) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]}
+    assert owners <= {*model.stages, "head", *model.auxiliary}
 
 
 @rows
 def test_initialisation_depends_on_the_leaf_alone(row):
-    model, params, state, x = build(row)
+    ((params, state), x), model = drawn(row), row.model()
     again = functional.init(model, 0, x)
     other = functional.init(model, 1, x)
     assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves((params, state)), jax.tree.leaves(again)))
-    wider = models.create(row.name, **{**row.options, "num_classes": 11})
-    for (path, a), b in zip(
-        jax.tree_util.tree_flatten_with_path(params)[0], jax.tree.leaves(functional.init(wider, 0, x)[0])
-    ):
-        if not functional.path_name(path).startswith("head"):
-            assert np.array_equal(a, b), functional.path_name(path)
-    kernels = [
-        np.array_equal(a, b) for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(other[0])) if a.ndim > 1
-    ]
+    kernels = [np.array_equal(a, b) for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(other[0])) if a.ndim > 1]
     assert not any(kernels)
+    if row.options.get("variant") == "1998":
+        return  # ten digits are all it knows
+    wider = functional.init(row.model(num_classes=11), 0, x)[0]
+    for (path, a), b in zip(jax.tree_util.tree_flatten_with_path(params)[0], jax.tree.leaves(wider)):
+        if a.shape == b.shape:
+            assert np.array_equal(a, b), functional.path_name(path)
+        else:
+            assert functional.path_name(path).startswith(("head", "aux1/fc2", "aux2/fc2"))
+
+
+@rows
+def test_specs_do_not_depend_on_the_short_cuts_of_initialisation(row):
+    """The shapes that a model was initialised with are those that it computes with."""
+    (params, state), x = drawn(row)
+    batch = jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype)
+    model, key = row.model(), jax.random.key(0)
+    out = jax.eval_shape(lambda x: functional.apply(model, params, state, x, key=key, train=True)[0], batch)
+    assert out.shape == (2, 10)
+
+
+@few_rows
+def test_freezing_every_stage_leaves_nothing_random(row):
+    model, params, state, x = build(row)
+    frozen = row.model(frozen=model.stages)
+    run = jit(lambda p, s, x, key: functional.apply(frozen, p, s, x, key=key, train=True, method="features"))
+    features, new = run(params, state, x, jax.random.key(0))
+    last = model.stages[-1]
+    np.testing.assert_allclose(features[last], evaluated(row)[1][last], rtol=1e-5, atol=1e-5)
+    kept = dict(jax.tree_util.tree_flatten_with_path(state)[0])
+    for path, leaf in jax.tree_util.tree_flatten_with_path(new)[0]:
+        if not {"aux1", "aux2"} & set(functional.path_name(path).split("/")):
+            assert np.array_equal(leaf, kept[path]), functional.path_name(path)
+
+
+@few_rows
+def test_remat_changes_no_number(row):
+    model, params, state, x = build(row)
+    key = jax.random.key(3)
+
+    def gradient(remat):
+        run = functools.partial(functional.apply, row.model(remat=remat), key=key, train=True, method="features")
+
+        def loss(p):
+            features, new = run(p, state, x)
+            return sum(jnp.sum(jnp.sin(features[head])) for head in ("logits", *model.auxiliary)), new
+
+        return jit(jax.grad(loss, has_aux=True))
+
+    plain, again = gradient(False)(params), gradient(True)(params)
+    for (path, a), b in zip(jax.tree_util.tree_flatten_with_path(plain)[0], jax.tree.leaves(again)):
+        # the two programs fuse, and so round, differently
+        np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-4 * float(jnp.abs(a).max()) + 1e-6, err_msg=str(path))
 
 
 def test_frozen_stage_keeps_its_statistics():
     model = models.create("resnet8", width=4, frozen=("stem", "stage1"))
     x = jnp.asarray(np.random.default_rng(0).standard_normal((4, 8, 8, 3)).astype(np.float32))
     params, state = functional.init(model, 0, x)
-    _, new = functional.apply(model, params, state, x, key=jax.random.key(0), train=True)
+    run = jax.jit(lambda p, s, x: functional.apply(model, p, s, x, key=jax.random.key(0), train=True))
+    _, new = run(params, state, x)
     changed = {
         name
         for name in state["batch_stats"]
@@ -146,7 +236,8 @@ def test_frozen_stage_keeps_its_statistics():
     [
         ("resnet_20", {}, "did you mean 'resnet20'"),
         ("resnet20", {"shortcat": "B"}, "did you mean 'shortcut'"),
-        ("resnet20", {"depth": 56}, "is fixed to 20 by the name"),
+        ("resnet20", {"blocks": (9, 9, 9)}, "is fixed to .* by the name"),
+        ("resnet20", {"frozen": ("stag1",)}, "did you mean 'stage1'"),
     ],
 )
 def test_wrong_names_are_named(name, options, message):
@@ -158,7 +249,17 @@ def test_wrong_names_are_named(name, options, message):
     ("name", "options", "shape", "message"),
     [
         ("resnet20", {"shortcut": "C"}, (1, 8, 8, 3), "neither 'A'"),
+        ("resnet20", {"depth_drop_rate": 0.5, "depth_gate": "pixel"}, (1, 8, 8, 3), "'batch'.*'row'"),
+        ("resnet50", {"version": "v2"}, (1, 64, 64, 3), "'v1.5'"),
+        ("preresnet110", {"shortcut": "C"}, (1, 8, 8, 3), "neither 'A'"),
         ("lenet5", {}, (1, 8, 8, 1), "at least 16"),
+        ("lenet5", {"variant": "1989"}, (1, 32, 32, 1), "'1998'"),
+        ("lenet5", {"variant": "1998", "num_classes": 7}, (1, 32, 32, 1), "ten digits"),
+        ("alexnet", {"variant": "caffe"}, (1, 64, 64, 3), "torchvision, paper"),
+        ("vgg11_cifar", {}, (1, 28, 28, 3), "at least 32×32"),
+        ("googlenet", {"norm": "none"}, (1, 64, 64, 3), "'lrn'"),
+        ("fractalnet20", {"column": 4}, (1, 32, 32, 3), "the deepest"),
+        ("fractalnet20", {"widths": (4, 4)}, (1, 32, 32, 3), "2 widths and 5 drop_rates"),
     ],
 )
 def test_wrong_values_are_named(name, options, shape, message):

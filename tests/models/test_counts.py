@@ -1,0 +1,117 @@
+"""Every row of the published parameter counts, from shapes alone."""
+
+import math
+import time
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from cs231n_jax import models
+from cs231n_jax.models import functional, registry
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_parameter_count_is_the_published_one(name):
+    assert models.parameter_count(name) == registry.VARIANTS[name].parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "count"),
+    [
+        ("lenet5", {"variant": "1998"}, 60_000),
+        ("alexnet", {"variant": "paper"}, 60_965_224),
+        ("alexnet", {"variant": "ungrouped"}, 62_378_344),
+        ("nin_cifar", {"num_classes": 100}, 984_356),
+        ("googlenet", {"aux_heads": False}, 6_624_904),
+        ("googlenet", {"norm": "lrn", "kernel5": 5}, 6_998_552 + 6_379_728),
+        ("googlenet", {"norm": "lrn", "kernel5": 5, "aux_heads": False}, 6_998_552),
+        ("googlenet", {"kernel5": 5, "aux_heads": False}, 7_005_832),
+        ("resnet20", {"shortcut": "B"}, 272_474),
+        ("resnet32", {"shortcut": "B"}, 466_906),
+        ("resnet44", {"shortcut": "B"}, 661_338),
+        ("resnet56", {"shortcut": "B"}, 855_770),
+        ("resnet110", {"shortcut": "B"}, 1_730_714),
+        ("resnet1202", {"shortcut": "B"}, 19_424_026),
+        ("resnet20", {"num_classes": 100}, 275_572),
+        ("resnet32", {"num_classes": 100}, 470_004),
+        ("resnet44", {"num_classes": 100}, 664_436),
+        ("resnet56", {"num_classes": 100}, 858_868),
+        ("resnet110", {"num_classes": 100}, 1_733_812),
+        ("resnet18_cifar", {"num_classes": 100}, 11_220_132),
+        ("wrn16_8", {"num_classes": 100}, 11_007_540),
+        ("wrn28_10", {"num_classes": 100}, 36_536_884),
+        ("wrn40_4", {"num_classes": 100}, 8_972_340),
+        ("densenet40_12", {"num_classes": 100}, 1_060_132),
+        ("densenet100_12", {"num_classes": 100}, 7_084_852),
+        ("densenet100_24", {"num_classes": 100}, 27_457_972),
+        ("densenet_bc100_12", {"num_classes": 100}, 800_032),
+        ("densenet_bc250_24", {"num_classes": 100}, 15_480_556),
+        ("densenet_bc190_40", {"num_classes": 100}, 25_821_620),
+    ],
+)
+def test_parameter_count_with_options(name, options, count):
+    assert models.parameter_count(name, **options) == count
+
+
+@pytest.mark.parametrize(
+    ("columns", "count"),
+    list(enumerate((258_292, 847_716, 2_125_204, 4_778_820, 10_184_692, 21_095_076), 1)),
+)
+def test_fractalnet_of_any_number_of_columns(columns, count):
+    module = registry.VARIANTS["fractalnet20"].module
+    model = module(columns=columns, widths=(16, 32, 64, 128, 128), num_classes=100)
+    assert total(model, (1, 32, 32, 3)) == count
+
+
+def test_lenet_1998_layer_by_layer():
+    specs = functional.specs(models.create("lenet5", variant="1998"), image((1, 32, 32, 1)))["params"]
+    layers = {name: sum(size(spec) for spec in layer.values()) for name, layer in specs.items()}
+    assert layers == {
+        "stage1_conv": 156,
+        "stage1_pool": 12,
+        "stage2_conv": 1_516,
+        "stage2_pool": 32,
+        "fc1": 48_120,
+        "fc2": 10_164,
+    }
+
+
+def test_weights_of_each_inception_module():
+    specs = functional.specs(models.create("googlenet", aux_heads=False), image((1, 224, 224, 3)))["params"]
+    modules = [layer for name, layer in sorted(specs.items()) if name.startswith("stage")]
+    counts = [sum(size(unit["conv"]["kernel"]) for unit in layer.values()) for layer in modules]
+    # torchvision's 3×3 in the third branch; the published 5×5 has 16·(25 − 9) more weights a pair of widths
+    pairs = [(16, 32), (32, 96), (16, 48), (24, 64), (24, 64), (32, 64), (32, 128), (32, 128), (48, 128)]
+    published = (163_328, 388_096, 375_552, 448_512, 509_440, 604_672, 867_328, 1_042_432, 1_442_816)
+    assert [n + 16 * a * b for n, (a, b) in zip(counts, pairs)] == list(published)
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet1202", "preresnet1001", "densenet_bc250_24", "densenet201", "vgg16", "googlenet"]
+)
+def test_initialisation_is_fast(name):
+    row = registry.VARIANTS[name]
+    model = models.create(name)
+    seconds = []
+    for _ in range(3):  # the best of three: the machine is shared
+        start = time.perf_counter()
+        variables = functional.init(model, 0, image((1, *row.input_shape)))
+        seconds.append(time.perf_counter() - start)
+        del variables
+        if seconds[-1] <= 0.5 + 25e-9 * row.parameters:
+            break
+    assert min(seconds) <= 0.5 + 25e-9 * row.parameters
+
+
+def image(shape):
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+
+def size(spec):
+    return math.prod(spec.shape)
+
+
+def total(model, shape):
+    leaves = jax.tree.leaves(functional.specs(model, image(shape))["params"], is_leaf=lambda x: hasattr(x, "scale"))
+    return sum(map(size, leaves))
