@@ -63,8 +63,9 @@ def clip_by_global_norm(max_norm: Number, *, eps: Number = 0.0) -> GradientTrans
         ValueError: a number out of range.
 
     Reference: Pascanu, Mikolov, Bengio 2013, algorithm 1; torch.nn.utils.clip_grad_norm_.
-    *Deviation*: a gradient whose norm is NaN or infinite passes unchanged, so that the fault stays in the leaf where
-    it arose for `drop_nonfinite` or a person to find; optax turns one NaN into NaN everywhere.
+    *Deviation*: a gradient whose norm is NaN passes unchanged, so that the fault stays where it arose for
+    `drop_nonfinite` or a person to find; optax turns one NaN into NaN everywhere. One whose norm is infinite, because
+    the sum of squares overflowed, becomes zero (an infinite element NaN).
     """
     check_range("max_norm", max_norm, 0.0, open_low=True)
     check_range("eps", eps, 0.0)
@@ -77,7 +78,7 @@ def clip_by_global_norm(max_norm: Number, *, eps: Number = 0.0) -> GradientTrans
         del state, params
         norm = global_norm(updates)
         limit = jnp.asarray(scalar(max_norm, norm.dtype)).astype(norm.dtype)
-        fits = (norm <= limit) | ~jnp.isfinite(norm)
+        fits = (norm <= limit) | jnp.isnan(norm)
         total = jnp.where(fits, limit, norm + scalar(eps, norm.dtype))
         factor = jnp.minimum(limit / total, 1)
 
