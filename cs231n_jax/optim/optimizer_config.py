@@ -54,7 +54,7 @@ class OptimizerConfig:
     clip_norm: float = 0.0
     clip_value: float = 0.0
     state_float32: bool = False  # slots in float32 where parameters are narrower
-    measure_ratio: bool = True  # log update_ratio, the length of an update over that of the parameters
+    measure_ratio: bool = False  # log update_ratio, ‖update‖ / ‖parameters‖; ResNet-20 then takes 0.3 s more to compile
 
     def validate(self) -> None:
         """Refuse what no run can use; raises ValueError with the field and its value."""

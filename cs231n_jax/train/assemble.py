@@ -57,6 +57,10 @@ class Assembly:
         """The state before the first update."""
         return state.create(self.task, self.optimizer, self.config.seed, self.batch_shapes())
 
+    def state_shapes(self) -> state.TrainState:
+        """What `new_state` would give, as jax.ShapeDtypeStructs."""
+        return state.shapes(self.task, self.optimizer, self.batch_shapes())
+
     def fingerprints(self) -> dict[str, Any]:
         """SHA-256 of the data, by split."""
         return {s.info.split: s.info.fingerprint for s in (self.train_source, self.eval_source)}

@@ -89,14 +89,12 @@ class Loop:
         """The state to go on from, and whether an evaluation at that step was cut off."""
         snapshots.clean(self.workdir)
         step = snapshots.latest_good(self.workdir, warn=self.reporter.line)
-        state = self.assembly.new_state()
+        self.metrics.cut(-1 if step is None else step)
         if step is None:
-            self.metrics.cut(-1)
-            return state, False
-        self.metrics.cut(step)
+            return self.assembly.new_state(), False
         self.reporter.line(f"continuing from the snapshot at step {step}")
         pending = snapshots.manifest(self.workdir, step).get("pending") == "eval"
-        return snapshots.restore(self.workdir, step, state), pending
+        return snapshots.restore(self.workdir, step, self.assembly.state_shapes()), pending
 
     def _compile(self, state: TrainState, batch: Batch) -> Callable[[TrainState, Batch], Any]:
         """The train step, compiled once for the one shape there is; another shape would be an error."""

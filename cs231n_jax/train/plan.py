@@ -27,19 +27,17 @@ class Plan(NamedTuple):
 
 def plan(assembly: Assembly) -> Plan:
     """Sizes and durations of an assembled run."""
-    shapes = assembly.batch_shapes()
-    params, model_state = assembly.task.shapes(shapes)
-    opt_state = jax.eval_shape(assembly.optimizer.init, params)
+    state = assembly.state_shapes()
     return Plan(
         total_steps=assembly.total_steps,
         steps_per_epoch=assembly.pipeline.steps_per_epoch,
         train_examples=len(assembly.train_source),
         eval_examples=len(assembly.eval_source),
-        parameters=sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params)),
-        parameter_bytes=size(params),
-        state_bytes=size(model_state),
-        optimizer_bytes=size(opt_state),
-        batch_bytes=size(shapes),
+        parameters=sum(int(np.prod(x.shape)) for x in jax.tree.leaves(state.params)),
+        parameter_bytes=size(state.params),
+        state_bytes=size(state.model_state),
+        optimizer_bytes=size(state.opt_state),
+        batch_bytes=size(assembly.batch_shapes()),
         member_steps=assembly.member_steps(),
         devices=dict(assembly.mesh.shape),
     )

@@ -61,7 +61,7 @@ def claim(workdir: Path, config: Config, overrides: dict[str, Any]) -> None:
                 "--workdir, or the config that it was started with"
             )
         return
-    write_json(workdir / "overrides.json", overrides)
+    write_json(workdir / "overrides.json", to_json(overrides))
     write_json(path, to_json(config))  # last: its presence means that the directory is claimed
 
 

@@ -1,12 +1,12 @@
 """Everything a run needs to continue, as one pytree; everything random in it is computed, not stored."""
 
-import zlib
+import hashlib
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from cs231n_jax.metrics import Mean
 from cs231n_jax.optim import GradientTransformation
 from cs231n_jax.tasks.base import Metrics, Task
 from cs231n_jax.typing import Array, Batch, Key, ModelState, Params, PyTree
@@ -33,27 +33,44 @@ def create(task: Task, optimizer: GradientTransformation, seed: int, batch: Batc
         batch: arrays or jax.ShapeDtypeStructs of one batch; only shapes are looked at.
     """
     params, model_state = task.init(seed, batch)
+    metrics = _metric_shapes(task, params, model_state, batch)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         model_state=model_state,
         opt_state=jax.jit(optimizer.init)(params),
-        metrics=empty_metrics(task, params, model_state, batch),
+        metrics=jax.device_put(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), metrics)),
         dropped=jnp.zeros((), jnp.int32),
     )
 
 
-def empty_metrics(task: Task, params: Params, model_state: ModelState, batch: Batch) -> Metrics:
-    """The task's training metrics, all zero: found by an abstract run of its loss."""
+def shapes(task: Task, optimizer: GradientTransformation, batch: Batch) -> TrainState:
+    """What `create` would give, as jax.ShapeDtypeStructs: nothing is drawn."""
+    params, model_state = task.shapes(batch)
+    count = jax.ShapeDtypeStruct((), jnp.int32)
+    return TrainState(
+        step=count,
+        params=params,
+        model_state=model_state,
+        opt_state=jax.eval_shape(optimizer.init, params),
+        metrics=_metric_shapes(task, params, model_state, batch),
+        dropped=count,
+    )
+
+
+def _metric_shapes(task: Task, params: Params, model_state: ModelState, batch: Batch) -> Metrics:
+    """The task's training metrics, found by an abstract run of its loss."""
 
     def metrics_of(params: Params, model_state: ModelState, batch: Batch) -> Metrics:
         return task.loss(params, model_state, batch, key=jax.random.key(0), train=True)[1][1]
 
-    shapes = jax.eval_shape(metrics_of, params, model_state, batch)
-    return {name: Mean(*(jnp.zeros(x.shape, x.dtype) for x in mean)) for name, mean in shapes.items()}
+    return jax.eval_shape(metrics_of, params, model_state, batch)
 
 
 def stream_key(seed: int, purpose: str, step: Array | int) -> Key:
-    """The PRNG key of one purpose at one step: fold_in(fold_in(key(seed), crc32(purpose)), step)."""
-    stream = jax.random.fold_in(jax.random.key(seed), zlib.crc32(purpose.encode()))
-    return jax.random.fold_in(stream, step)
+    """The PRNG key of one purpose at one step: fold_in(key(SHA-256 of seed and purpose), step).
+
+    The root of each stream is a hash, made on the host, so that a compiled step holds one derivation and not two.
+    """
+    root = np.frombuffer(hashlib.sha256(f"{seed} {purpose}".encode()).digest()[:8], "<u4").astype(np.uint32)
+    return jax.random.fold_in(jax.random.wrap_key_data(root, impl="threefry2x32"), step)

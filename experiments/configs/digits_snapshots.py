@@ -17,7 +17,9 @@ def get_config() -> Config:
     return Config(
         model=ModelConfig(name="resnet8"),
         data=DataConfig(name="digits", batch_size=64, augment=Augment.CROP, augment_padding=1),
-        optimizer=OptimizerConfig(name="momentum", learning_rate=0.1, momentum=0.9, weight_decay=1e-4),
+        optimizer=OptimizerConfig(
+            name="momentum", learning_rate=0.1, momentum=0.9, weight_decay=1e-4, measure_ratio=True
+        ),
         schedule=ScheduleConfig(name="snapshot_cosine", cycles=5),
         train=TrainConfig(steps="50ep", log_every="1ep", eval_every="2ep", save_every="10ep"),
         snapshots=SnapshotConfig(members=5),

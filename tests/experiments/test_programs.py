@@ -15,7 +15,12 @@ import pytest
 from cs231n_jax.train import snapshots
 
 ROOT = Path(__file__).parents[2]
-SHORT = ("--config.model.options.width=4", "--config.train.steps=6ep", "--config.snapshots.members=3")
+SHORT = (
+    "--config.model.options.width=4",
+    "--config.train.steps=6ep",
+    "--config.snapshots.members=3",
+    "--config.data.augment=crop_flip",
+)
 
 
 def run(program: str, *words: str) -> subprocess.CompletedProcess:
