@@ -50,7 +50,7 @@ def random_crop_flip(
 
 def _crop(images: Array, numbers: Array, padding: int, mode: str) -> Array:
     """Crop at the places that numbers [2, n] in [0, 1) stand for."""
-    _, height, width, _ = images.shape
+    height, width = images.shape[1:3]
     if mode not in _MODES:
         raise ValueError(f"mode is {mode!r}; it must be 'zeros' or 'reflect'.")
     if padding < 0 or (mode == "reflect" and padding >= min(height, width)):
@@ -60,27 +60,11 @@ def _crop(images: Array, numbers: Array, padding: int, mode: str) -> Array:
     widths = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     padded = jnp.pad(images, widths, mode=_MODES[mode])
     places = (numbers * (2 * padding + 1)).astype(jnp.int32)  # uniform to 2⁻²³
-    rows = _shift(padded, places[0], 1, height)
-    return _shift(rows, places[1], 2, width)
 
+    def cut(image: Array, place: Array) -> Array:
+        return jax.lax.dynamic_slice(image, (place[0], place[1], 0), images.shape[1:])
 
-def _shift(images: Array, starts: Array, axis: int, size: int) -> Array:
-    """Cut images[i] from starts[i] to starts[i] + size along one axis.
-
-    The start is taken bit by bit: for each power of two, the image or the image moved by that much. So it takes
-    ⌈log₂(places)⌉ selections that the compiler fuses into one pass, where indexing would become a gather.
-    """
-    places = images.shape[axis] - size
-    for bit in reversed(range(places.bit_length())):
-        step = 1 << bit
-        length = size + step - 1  # what the smaller steps that follow can still reach
-        still = jax.lax.slice_in_dim(images, 0, length, axis=axis)
-        moved = jax.lax.slice_in_dim(images, step, min(step + length, images.shape[axis]), axis=axis)
-        beyond = [(0, (length - moved.shape[axis]) * (i == axis), 0) for i in range(images.ndim)]
-        moved = jax.lax.pad(moved, jnp.zeros((), images.dtype), beyond)  # never cut out: starts ≤ places
-        chosen = jax.lax.broadcast_in_dim((starts >> bit) & 1, still.shape, (0,))
-        images = jnp.where(chosen == 1, moved, still)
-    return images
+    return jax.vmap(cut)(padded, places.T)
 
 
 def random_flip(key: Key[Array, ""], images: Num[Array, "n h w c"]) -> Num[Array, "n h w c"]:
