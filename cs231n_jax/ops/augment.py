@@ -62,7 +62,7 @@ def _crop(images: Array, numbers: Array, padding: int, mode: str) -> Array:
     places = (numbers * (2 * padding + 1)).astype(jnp.int32)  # uniform to 2⁻²³
 
     def cut(image: Array, place: Array) -> Array:
-        return jax.lax.dynamic_slice(image, (place[0], place[1], 0), images.shape[1:])
+        return jax.lax.dynamic_slice(image, (place[0], place[1], np.int32(0)), images.shape[1:])
 
     return jax.vmap(cut)(padded, places.T)
 
