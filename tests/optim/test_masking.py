@@ -1,0 +1,125 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cs231n_jax import optim
+
+PARAMS = {
+    "stem": {"kernel": jnp.full((3, 3, 1, 2), 0.5), "bias": jnp.array([-0.0, 0.25])},
+    "head": {"kernel": jnp.full((2, 4), 0.5), "bias": jnp.ones(4)},
+}
+GRADS = jax.tree.map(jnp.ones_like, PARAMS)
+
+
+def step(optimizer, params=PARAMS, grads=GRADS, steps=1):
+    state = optimizer.init(params)
+    for _ in range(steps):
+        updates, state = optimizer.update(grads, state, params)
+        params = optim.apply_updates(params, updates)
+    return params, state
+
+
+def shapes(state):
+    return sorted(x.shape for x in jax.tree.leaves(state) if x.ndim)
+
+
+def test_a_masked_step_sees_some_leaves_and_has_slots_for_those():
+    doubled = optim.masked(optim.trace(0.9), optim.not_vectors)
+    updates, state = doubled.update(GRADS, doubled.init(PARAMS), PARAMS)
+    updates, state = doubled.update(GRADS, state, PARAMS)
+    assert float(updates["head"]["kernel"][0, 0]) == pytest.approx(1.9)
+    assert float(updates["head"]["bias"][0]) == 1.0
+    assert shapes(state) == [(2, 4), (3, 3, 1, 2)]
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        {"stem": {"kernel": True, "bias": False}, "head": {"kernel": True, "bias": False}},
+        optim.not_vectors,
+        optim.by_path("kernel$"),
+        optim.by_path(lambda path: path.endswith("/kernel")),
+    ],
+)
+def test_masks_may_be_trees_or_functions(mask):
+    params, _ = step(optim.chain(optim.add_decayed_weights(0.1, mask), optim.sgd(1.0)), grads=zeros(PARAMS))
+    np.testing.assert_allclose(params["stem"]["kernel"], 0.45)
+    np.testing.assert_array_equal(params["stem"]["bias"], PARAMS["stem"]["bias"])
+
+
+def zeros(tree):
+    return jax.tree.map(jnp.zeros_like, tree)
+
+
+def test_a_mask_of_another_structure_is_refused():
+    with pytest.raises(ValueError, match="one boolean for every parameter"):
+        optim.masked(optim.identity(), {"stem": True}).init(PARAMS)
+
+
+def test_groups_have_their_own_rates_and_frozen_ones_have_nothing():
+    rules = {
+        "frozen": ("^stem/", optim.freeze()),
+        "kernels": (lambda path: path == "head/kernel", optim.adamw(0.1, weight_decay=0.5)),
+        "rest": (optim.OTHERS, optim.momentum(0.01)),
+    }
+    params, state = step(optim.partition(rules), steps=3)
+    for name in ("kernel", "bias"):
+        assert params["stem"][name].tobytes() == PARAMS["stem"][name].tobytes()
+    np.testing.assert_allclose(params["head"]["bias"], 1 - 0.01 * (1 + 1.9 + 2.71), rtol=1e-6)
+    assert float(params["head"]["kernel"][0, 0]) < 0.5 - 0.3
+    assert jax.tree.leaves(state.inner["frozen"]) == []
+    assert shapes(state) == [(2, 4), (2, 4), (4,)]
+    read = optim.measurements(state)
+    assert {name: round(float(value), 6) for name, value in read.items()} == {
+        "learning_rate/kernels": 0.1,
+        "learning_rate/rest": 0.01,
+    }
+
+
+@pytest.mark.parametrize("decay", [optim.add_decayed_weights(0.5), optim.identity()])
+def test_frozen_parameters_do_not_move_whatever_stands_in_front(decay):
+    frozen = optim.partition({"frozen": ("^stem", optim.freeze()), "rest": (optim.OTHERS, optim.identity())})
+    params, _ = step(optim.chain(decay, optim.momentum(0.1), frozen), steps=3)
+    assert params["stem"]["bias"].tobytes() == PARAMS["stem"]["bias"].tobytes()
+    assert float(params["head"]["bias"][0]) != 1.0
+
+
+def test_every_parameter_needs_exactly_one_rule():
+    with pytest.raises(ValueError, match=r"'head/bias' is matched by none of stem"):
+        optim.partition({"stem": ("stem", optim.sgd(0.1))}).init(PARAMS)
+    with pytest.raises(ValueError, match=r"'head/kernel' is matched by head and kernels"):
+        optim.partition(
+            {
+                "head": ("^head", optim.sgd(0.1)),
+                "kernels": ("kernel", optim.sgd(0.1)),
+                "rest": (optim.OTHERS, optim.sgd(0.1)),
+            }
+        ).init(PARAMS)
+    with pytest.raises(ValueError, match="two rules"):
+        optim.partition({"a": (optim.OTHERS, optim.sgd(0.1)), "b": (optim.OTHERS, optim.sgd(0.1))})
+
+
+def test_a_partition_may_stand_inside_a_mask_and_inside_a_partition():
+    nothing = lambda tree: jax.tree.map(lambda _: False, tree)  # noqa: E731
+    inner = optim.partition({"head": ("^head", optim.sgd(0.1)), "rest": (optim.OTHERS, optim.sgd(0.2))})
+    outer = optim.partition({"kernels": ("kernel$", inner), "rest": (optim.OTHERS, optim.masked(inner, nothing))})
+    updates, _ = outer.update(GRADS, outer.init(PARAMS), PARAMS)
+    assert float(updates["head"]["kernel"][0, 0]) == pytest.approx(-0.1)
+    assert float(updates["stem"]["kernel"][0, 0, 0, 0]) == pytest.approx(-0.2)
+    assert float(updates["head"]["bias"][0]) == 1.0
+
+
+def test_a_partition_compiles_and_equals_its_parts():
+    rules = {"head": ("^head", optim.adam(0.1)), "stem": ("^stem", optim.momentum(0.2))}
+    whole, _ = step(optim.partition(rules), steps=4)
+    optimizer = optim.partition(rules)
+    update = jax.jit(optimizer.update)
+    state, params = optimizer.init(PARAMS), PARAMS
+    for _ in range(4):
+        updates, state = update(GRADS, state, params)
+        params = optim.apply_updates(params, updates)
+    head, _ = step(optim.adam(0.1), PARAMS["head"], GRADS["head"], 4)
+    for name in ("kernel", "bias"):
+        np.testing.assert_allclose(whole["head"][name], head[name], rtol=1e-6)
+        np.testing.assert_allclose(params["head"][name], head[name], rtol=1e-6)
