@@ -1,5 +1,5 @@
 """Published weights in and out."""
 
-from cs231n_jax.interop import torchvision
+from cs231n_jax.interop import files, torchvision
 
-__all__ = ["torchvision"]
+__all__ = ["files", "torchvision"]

@@ -1,0 +1,54 @@
+"""The program that renames weights, in a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cs231n_jax import models
+from cs231n_jax.interop import files, torchvision
+from cs231n_jax.models import functional
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "experiments.import_weights", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_there_and_back(tmp_path):
+    options = {"width": 2, "num_classes": 3}
+    variables = functional.init(
+        models.create("resnet18", **options), 0, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    )
+    theirs = torchvision.export("resnet18", *variables, **options)
+    files.write(tmp_path / "theirs.npz", theirs)
+    common = ("--model=resnet18", "--option=width=2", "--option=num_classes=3")
+    done = run(*common, f"--weights={tmp_path}/theirs.npz", f"--out={tmp_path}/ours.npz")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("resnet18: 102 arrays of")
+    ours = files.from_flat(files.read(tmp_path / "ours.npz"))
+    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(variables)))
+    done = run(*common, f"--weights={tmp_path}/ours.npz", "--export", f"--out={tmp_path}/again.safetensors")
+    assert done.returncode == 0, done.stderr
+    again = files.read(tmp_path / "again.safetensors")
+    assert again.keys() == theirs.keys()
+    assert all(np.array_equal(again[key], theirs[key]) for key in theirs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--weights=w.npz", "--out=o.npz"), 2, "--model=resnet50"),
+        (("--model=resnet18", "--weights=missing.npz", "--out=o.npz"), 1, "no file of weights at missing.npz"),
+    ],
+)
+def test_mistakes_are_named(arguments, code, message):
+    done = run(*arguments)
+    assert done.returncode == code
+    assert message in done.stderr
