@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,21 @@ class GradientTransformation(NamedTuple):
     update: Callable[..., tuple[PyTree, PyTree]]
 
 
+@runtime_checkable
+class Transformation(Protocol):
+    """Anything with the two functions: ours, or optax's."""
+
+    @property
+    def init(self) -> Callable[[PyTree], PyTree]:
+        """Params -> state."""
+        ...
+
+    @property
+    def update(self) -> Callable[..., tuple[PyTree, PyTree]]:
+        """(updates, state, params) -> (updates, state)."""
+        ...
+
+
 class EmptyState(NamedTuple):
     """The state of a transformation that remembers nothing."""
 
@@ -54,7 +69,7 @@ def identity() -> GradientTransformation:
     return stateless(lambda updates, params: updates)
 
 
-def chain(*transformations: GradientTransformation) -> GradientTransformation:
+def chain(*transformations: Transformation) -> GradientTransformation:
     """Apply transformations one after the other, the first to the gradient.
 
     Args:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from cs231n_jax.optim.base import (
     GradientTransformation,
     Number,
+    Transformation,
     all_finite,
     at_least_float32,
     cast_like,
@@ -99,7 +100,7 @@ class DropState(NamedTuple):
     dropped_in_a_row: Int[Array, ""]  # shape=(), int32: of these, the last ones without one kept between
 
 
-def drop_nonfinite(inner: GradientTransformation, max_consecutive: int) -> GradientTransformation:
+def drop_nonfinite(inner: Transformation, max_consecutive: int) -> GradientTransformation:
     """Drop an update whole where a gradient is NaN or infinite: zero updates, and the state inside stays as it was.
 
     After more than `max_consecutive` in a row nothing moves any more, finite or not, until whoever reads

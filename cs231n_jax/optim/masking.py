@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from cs231n_jax.optim.base import GradientTransformation, stateless
+from cs231n_jax.optim.base import GradientTransformation, Transformation, stateless
 from cs231n_jax.typing import PyTree
 
 Predicate = Callable[[str], bool] | str
@@ -23,7 +23,7 @@ class MaskedState(NamedTuple):
     inner: PyTree  # the state of the transformation, for the parameters it sees
 
 
-def masked(inner: GradientTransformation, mask: PyTree | Callable[[PyTree], PyTree]) -> GradientTransformation:
+def masked(inner: Transformation, mask: PyTree | Callable[[PyTree], PyTree]) -> GradientTransformation:
     """Apply a transformation to some leaves; the others pass unchanged and have no slots in its state.
 
     To keep parameters where they are, do not mask an optimizer, whose decay may sit elsewhere in the chain: give them
@@ -68,7 +68,7 @@ class PartitionState(NamedTuple):
     inner: dict[str, PyTree]  # by rule: the state of its transformation, for the parameters it matches
 
 
-def partition(rules: Mapping[str, tuple[Predicate, GradientTransformation]]) -> GradientTransformation:
+def partition(rules: Mapping[str, tuple[Predicate, Transformation]]) -> GradientTransformation:
     """Give every parameter to the one rule that matches its path.
 
     >>> partition({
