@@ -1,0 +1,235 @@
+"""Ours inside optax and flax, optax's inside ours, and both under every transformation of JAX."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax.training.train_state import TrainState
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from cs231n_jax import optim
+
+SLOPE = jax.grad(lambda p: sum(jnp.sum(jnp.sin(x) + 0.3 * x**2) for x in jax.tree.leaves(p)))
+RECIPES = {
+    "sgd": (optim.sgd, 0),
+    "momentum": (optim.momentum, 1),
+    "nesterov": (optim.nesterov, 1),
+    "adagrad": (optim.adagrad, 1),
+    "rmsprop": (optim.rmsprop, 1),
+    "adam": (optim.adam, 2),
+    "adamw": (optim.adamw, 2),
+}
+each_recipe = pytest.mark.parametrize("name", RECIPES)
+
+
+def params(dtype=jnp.float32):
+    return {"w": jnp.linspace(-1.0, 1.0, 24, dtype=dtype).reshape(8, 3), "b": jnp.full(3, 0.5, dtype)}
+
+
+def run(optimizer, p=None, steps=4, apply=optim.apply_updates):
+    p = params() if p is None else p
+    state = optimizer.init(p)
+    for _ in range(steps):
+        updates, state = optimizer.update(SLOPE(p), state, p)
+        p = apply(p, updates)
+    return p
+
+
+def assert_same(a, b, **tolerance):
+    tolerance = tolerance or {"rtol": 1e-6, "atol": 1e-7}
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)):
+        np.testing.assert_allclose(np.asarray(x, np.float64), np.asarray(y, np.float64), **tolerance)
+
+
+# --- with optax and flax ---
+
+
+@each_recipe
+def test_ours_inside_optax(name):
+    make, _ = RECIPES[name]
+    assert_same(run(optax.chain(optax.clip(0.5), make(0.1)), apply=optax.apply_updates), clipped_run(make))
+    masked = run(optax.masked(make(0.1), {"w": True, "b": False}))
+    assert_same(masked["w"], run(make(0.1))["w"])
+
+
+def clipped_run(make):
+    return run(optim.chain(optim.clip_by_value(0.5), make(0.1)))
+
+
+@each_recipe
+def test_ours_inside_optax_multi_steps(name):
+    """Two equal gradients are one update."""
+    make, _ = RECIPES[name]
+    with jax.numpy_dtype_promotion("standard"):  # optax.MultiSteps needs it
+        optimizer, p = optax.MultiSteps(make(0.1), 2), params()
+        state = optimizer.init(p)
+        for _ in range(3):
+            g = SLOPE(p)
+            for _ in range(2):
+                updates, state = optimizer.update(g, state, p)
+                p = optax.apply_updates(p, updates)
+    assert_same(p, run(make(0.1), steps=3))
+
+
+@each_recipe
+def test_ours_inside_optax_inject_hyperparams(name):
+    make, _ = RECIPES[name]
+    rate = optim.schedules.linear(0.1, 0.02, 3)
+    injected = optax.inject_hyperparams(make)(learning_rate=rate)
+    state, p = injected.init(params()), params()
+    assert "learning_rate" in state.hyperparams
+    for _ in range(4):
+        updates, state = jax.jit(injected.update)(SLOPE(p), state, p)
+        p = optax.apply_updates(p, updates)
+    assert_same(p, run(make(rate)), rtol=2e-5, atol=1e-6)  # hyper-parameters are rounded to float32 there
+
+
+@each_recipe
+def test_ours_inside_flax_train_state(name):
+    make, _ = RECIPES[name]
+    state = TrainState.create(apply_fn=None, params=params(), tx=make(0.1))
+    for _ in range(4):
+        state = state.apply_gradients(grads=SLOPE(state.params))
+    assert_same(state.params, run(make(0.1)))
+
+
+@pytest.mark.parametrize("make", [optax.sgd, optax.adam, optax.adagrad, lambda rate: optax.sgd(rate, 0.9)])
+def test_optax_inside_ours(make):
+    with jax.numpy_dtype_promotion("standard"):  # optax's Adam needs it
+        expected = run(optax.chain(optax.clip_by_global_norm(0.7), make(0.1)), apply=optax.apply_updates)
+        assert_same(run(optim.chain(optim.clip_by_global_norm(0.7), make(0.1))), expected)
+        split = optim.partition({"w": ("w", make(0.1)), "b": ("b", optim.freeze())})
+        assert_same(run(split)["b"], params()["b"])
+        assert_same(run(optim.drop_nonfinite(make(0.1), 0)), run(make(0.1)))
+
+
+# --- dtypes and trees ---
+
+
+@each_recipe
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+def test_every_dtype_stays_what_it_is_and_is_right_to_its_precision(name, dtype):
+    make, _ = RECIPES[name]
+    with jax.enable_x64(True):
+        exact = run(make(0.1), params(jnp.float64))
+        p = params(jnp.dtype(dtype))
+        optimizer = make(0.1)
+        state = optimizer.init(p)
+        updates, new_state = optimizer.update(SLOPE(p), state, p)
+        assert all(x.dtype == dtype for x in jax.tree.leaves((updates, optim.apply_updates(p, updates))))
+        assert [x.dtype for x in jax.tree.leaves(new_state)] == [x.dtype for x in jax.tree.leaves(state)]
+        assert_same(run(optimizer, p), exact, atol=8 * float(jnp.finfo(dtype).eps), rtol=0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda dtype: optim.momentum(0.1, state_dtype=dtype),
+        lambda dtype: optim.rmsprop(0.1, momentum=0.9, centered=True, state_dtype=dtype),
+        lambda dtype: optim.adam(0.1, state_dtype=dtype),
+        lambda dtype: optim.OptimizerConfig(name="adamw", state_float32=True).build(optim.schedules.constant(0.1)),
+    ],
+)
+def test_slots_may_be_wider_than_the_parameters(make):
+    p = params(jnp.bfloat16)
+    optimizer = make(jnp.float32)
+    state = optimizer.init(p)
+    updates, new_state = optimizer.update(SLOPE(p), state, p)
+    assert {x.dtype.name for x in jax.tree.leaves(new_state) if x.ndim} == {"float32"}
+    assert {x.dtype.name for x in jax.tree.leaves(updates)} == {"bfloat16"}
+
+
+def test_a_second_moment_in_bfloat16_needs_a_wide_slot():
+    """The reason for state_dtype: from 1, an average over 1,000 updates of zeros does not fall in bfloat16."""
+    step = {dtype: optim.scale_by_adam(state_dtype=dtype) for dtype in (None, jnp.float32)}
+    left = {}
+    for dtype, transformation in step.items():
+        state = transformation.init(jnp.ones((), jnp.bfloat16))
+        state = state._replace(square_mean=jnp.ones_like(state.square_mean))
+        for _ in range(100):
+            _, state = transformation.update(jnp.zeros((), jnp.bfloat16), state)
+        left[dtype] = float(state.square_mean)
+    assert left[None] == 1.0
+    assert left[jnp.float32] == pytest.approx(0.999**100, rel=1e-4)
+
+
+# --- under the transformations of JAX ---
+
+
+@each_recipe
+def test_compiled_once_and_equal_to_eager(name):
+    make, _ = RECIPES[name]
+    optimizer = make(optim.schedules.cosine(0.1, 10))
+    p, state, traces = params(), optimizer.init(params()), 0
+
+    @jax.jit
+    def update(p, state):
+        nonlocal traces
+        traces += 1
+        updates, state = optimizer.update(SLOPE(p), state, p)
+        return optim.apply_updates(p, updates), state
+
+    for _ in range(4):
+        p, state = update(p, state)
+    assert traces == 1
+    assert_same(p, run(optimizer))
+
+
+@each_recipe
+def test_scanned(name):
+    optimizer = RECIPES[name][0](0.1)
+
+    def body(carry, _):
+        p, state = carry
+        updates, state = optimizer.update(SLOPE(p), state, p)
+        return (optim.apply_updates(p, updates), state), None
+
+    (p, _), _ = jax.lax.scan(body, (params(), optimizer.init(params())), length=4)
+    assert_same(p, run(optimizer))
+
+
+@each_recipe
+def test_vmapped_over_members_and_rates(name):
+    make, _ = RECIPES[name]
+    rates = jnp.array([0.0, 0.05, 0.1])
+    together = jax.vmap(lambda rate: run(make(rate)))(rates)
+    assert_same(jax.tree.map(lambda x: x[2], together), run(make(0.1)))
+    assert_same(jax.tree.map(lambda x: x[0], together), params(), atol=1e-7, rtol=0)
+
+
+@each_recipe
+def test_sharded_over_eight_devices(name):
+    optimizer = optim.chain(optim.clip_by_global_norm(0.5), RECIPES[name][0](0.1))
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    places = {"w": NamedSharding(mesh, PartitionSpec("data")), "b": NamedSharding(mesh, PartitionSpec())}
+    p = jax.device_put(params(), places)
+    state = jax.jit(optimizer.init)(p)
+
+    @jax.jit
+    def update(p, state):
+        updates, state = optimizer.update(SLOPE(p), state, p)
+        return jax.lax.with_sharding_constraint(optim.apply_updates(p, updates), places), state
+
+    for _ in range(4):
+        p, state = update(p, state)
+    assert p["w"].sharding.is_equivalent_to(places["w"], 2)
+    assert_same(p, run(optimizer))
+
+
+@each_recipe
+def test_the_state_holds_what_the_algorithm_needs(name):
+    make, slots = RECIPES[name]
+    state = jax.eval_shape(make(0.1).init, params())
+    sizes = [x.size * x.dtype.itemsize for x in jax.tree.leaves(state)]
+    scalars = [x for x in jax.tree.leaves(state) if x.ndim == 0]
+    weights = 4 * sum(x.size for x in jax.tree.leaves(params()))
+    assert sum(sizes) == slots * weights + 4 * len(scalars)
+    assert len(scalars) <= 3  # the last rate, and counts
+
+
+def test_the_optimizer_can_be_differentiated():
+    """Through an update of momentum: d(x1)/d(rate) = -g."""
+    slope = jax.grad(lambda rate: run(optim.momentum(rate), jnp.array([1.0]), steps=1)[0])(0.1)
+    assert float(slope) == pytest.approx(-float(SLOPE(jnp.array([1.0]))[0]))
