@@ -10,10 +10,10 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from cs231n_jax.ops.buffers import after, held
 from cs231n_jax.ops.window import Padding, Pair, output_size
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -42,7 +42,7 @@ def small_image(x: Array, kernel: Array, stride: Pair, padding: Padding) -> Arra
 
 def gradients(x: Array, kernel: Array, dy: Array, stride: Pair, padding: Padding) -> tuple[Array, Array]:
     """Return the gradients of a convolution with respect to the images and the kernel."""
-    dy = _held(dy, kernel)
+    dy = held(dy, kernel[0, 0, 0, 0])
     dx = _input_gradient(x, kernel, dy, stride, padding)
     if x.shape[3] < _FEW_CHANNELS:
         fixed = lax.optimization_barrier(x)
@@ -66,7 +66,7 @@ def _product_of_shifts(x: Array, dy: Array, kernel: tuple, padding: Padding) -> 
     (h, w), (p, q) = x.shape[1:3], dy.shape[1:3]
     across = [_placed(x, (0, 0), (left - b, q - w - left + b), b, kw) for b in range(kw)]
     down = [_placed(dy, (a - top, h - p - a + top), (0, 0), a, kh) for a in range(kh)]
-    stacks = lax.optimization_barrier((_after(_stack(across), dy), _stack(down)))
+    stacks = lax.optimization_barrier((after(_stack(across), dy), _stack(down)))
     return _product(*stacks).reshape(kw, c, kh, o).transpose(2, 0, 1, 3)
 
 
@@ -74,7 +74,7 @@ def _product_of_columns(x: Array, dy: Array, kernel: tuple, stride: Pair, paddin
     """Return the kernel's gradient as the product of the image's columns (im2col) with dy."""
     kh, kw, c, o = kernel
     (a, a_end), (b, b_end) = _live_taps(x.shape, kernel, stride, padding)
-    columns, dy = lax.optimization_barrier((_after(_columns(x, kernel, stride, padding), dy), dy))
+    columns, dy = lax.optimization_barrier((after(_columns(x, kernel, stride, padding), dy), dy))
     product = _product(columns, dy).reshape(a_end - a, b_end - b, c, o)
     return jnp.pad(product, ((a, kh - a_end), (b, kw - b_end), (0, 0), (0, 0)))
 
@@ -171,27 +171,3 @@ def _product(left: Array, right: Array) -> Array:
     """Contract everything but the channels."""
     left, right = left.reshape(-1, left.shape[-1]), right.reshape(-1, right.shape[-1])
     return lax.dot_general(left, right, (((0,), (0,)), ((), ())))
-
-
-def _held(dy: Array, kernel: Array) -> Array:
-    """Return dy, but as a buffer that is written before it is read.
-
-    Otherwise what computes dy is repeated inside the loops that read it. XLA up to jaxlib 0.10 drops
-    `lax.optimization_barrier` too early for that; it cannot see through an element rewritten in place at an index
-    that is known only at run time. The index moves along the height, which is never sharded, and the batch is taken
-    whole, so a sharded dy stays where it is.
-    """
-    number = kernel[0, 0, 0, 0]
-    index = (np.int32(0), lax.convert_element_type(lax.ne(number, number), np.int32), np.int32(0), np.int32(0))
-    return lax.dynamic_update_slice(dy, lax.dynamic_slice(dy, index, (dy.shape[0], 1, 1, 1)), index)
-
-
-def _after(stack: Array, dy: Array) -> Array:
-    """Return the stack unchanged, but not computable before dy is.
-
-    A stack depends only on the forward pass, so XLA's scheduler would build those of all layers early and keep them:
-    572 MB instead of 330 for ResNet-20. Adding −0.0 changes no number; the choice of the zero is made at run time.
-    """
-    number = lax.slice(dy, (0, 0, 0, 0), (dy.shape[0], 1, 1, 1))
-    zero = lax.select(lax.ne(number, number), jnp.full_like(number, 0.0), jnp.full_like(number, -0.0))
-    return stack + lax.broadcast_in_dim(zero, stack.shape, (0, 1, 2, 3))
