@@ -1,6 +1,6 @@
 """Linen modules as pure functions: the only place that knows .init, .apply, mutable and rngs."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -158,3 +158,51 @@ def apply(
         method=method,
     )
     return outputs, {**model_state, **updated}
+
+
+class Call(NamedTuple):
+    """A module at work: where it is, what it is, the shape of its output, the specs of its own parameters."""
+
+    path: str
+    kind: str
+    output: tuple[int, ...]
+    parameters: dict[str, initialisers.Spec]
+
+
+def calls(model: nn.Module, *inputs: Any) -> list[Call]:
+    """The modules of a model that have parameters of their own, in the order in which they finish in inference.
+
+    Args:
+        model: a module made by `models.create`.
+        *inputs: arrays or jax.ShapeDtypeStructs that the model is called on; nothing is computed.
+    """
+    found: list[Call] = []
+    variables = specs(model, *inputs)
+    params = variables["params"]
+
+    def record(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        output = call(*args, **kwargs)
+        own = _own_specs(params, context.module.path)
+        if own and context.method_name == "__call__":
+            kind = type(context.module).__name__
+            found.append(Call("/".join(context.module.path), kind, output.shape, own))
+        return output
+
+    def run(variables: Any, *inputs: Any) -> Any:
+        state = {name: tree for name, tree in variables.items() if name != "params"}
+        return apply(model, variables["params"], state, *inputs)[0]
+
+    shapes = jax.tree.map(
+        lambda spec: jax.ShapeDtypeStruct(spec.shape, spec.dtype),
+        variables,
+        is_leaf=lambda x: isinstance(x, initialisers.Spec),
+    )
+    with nn.intercept_methods(record):
+        jax.eval_shape(run, shapes, *inputs)
+    return found
+
+
+def _own_specs(params: Any, path: tuple[str, ...]) -> dict[str, initialisers.Spec]:
+    for name in path:
+        params = params.get(name, {})
+    return {name: spec for name, spec in params.items() if isinstance(spec, initialisers.Spec)}
