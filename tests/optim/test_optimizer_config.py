@@ -1,0 +1,96 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cs231n_jax import optim
+from cs231n_jax.optim import DecayMode, OptimizerConfig
+
+PARAMS = {"w": jnp.linspace(-1.0, 1.0, 6).reshape(2, 3), "b": jnp.array([0.5, -0.5, 1.0])}
+RATE = optim.schedules.step(0.1, [2], [0.5])
+chain, decay = optim.chain, optim.add_decayed_weights
+
+
+def run(optimizer):
+    params, state = PARAMS, optimizer.init(PARAMS)
+    for _ in range(4):
+        updates, state = optimizer.update(jax.tree.map(lambda p: jnp.sin(3 * p) + 0.2, params), state, params)
+        params = optim.apply_updates(params, updates)
+    return params
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"name": "sgd"}, optim.sgd(RATE)),
+        ({"name": "momentum", "momentum": 0.8}, optim.momentum(RATE, 0.8)),
+        ({"name": "momentum", "rate_inside": True}, optim.momentum(RATE, rate_inside=True)),
+        ({"name": "nesterov"}, optim.nesterov(RATE)),
+        ({"name": "nesterov", "rate_inside": True}, optim.nesterov(RATE, rate_inside=True)),
+        ({"name": "adagrad", "initial_accumulator": 0.1}, optim.adagrad(RATE, 1e-8, initial_accumulator=0.1)),
+        ({"name": "rmsprop", "decay": 0.8, "centered": True}, optim.rmsprop(RATE, 0.8, centered=True)),
+        ({"name": "rmsprop", "rmsprop_momentum": 0.5}, optim.rmsprop(RATE, momentum=0.5)),
+        (
+            {"name": "rmsprop", "rmsprop_momentum": 0.5, "rate_inside": True, "eps_inside_sqrt": True},
+            optim.rmsprop(RATE, momentum=0.5, rate_inside=True, eps_inside_sqrt=True),
+        ),
+        ({"name": "adam", "b1": 0.8, "b2": 0.9, "eps": 1e-3}, optim.adam(RATE, 0.8, 0.9, 1e-3)),
+        ({"name": "adam", "bias_correction": False}, optim.adam(RATE, bias_correction=False)),
+        ({"name": "adamw", "weight_decay": 0.1}, optim.adamw(RATE, weight_decay=0.1)),
+        (
+            {"name": "adamw", "weight_decay": 0.1, "decay_vectors": False},
+            optim.adamw(RATE, weight_decay=0.1, mask=optim.not_vectors),
+        ),
+        ({"name": "adam", "weight_decay": 0.1}, chain(decay(0.1), optim.adam(RATE))),
+        (
+            {"name": "adam", "weight_decay": 0.1, "decay_mode": DecayMode.DECOUPLED},
+            optim.adamw(RATE, weight_decay=0.1),
+        ),
+        ({"name": "momentum", "weight_decay": 0.1}, chain(decay(0.1), optim.momentum(RATE))),
+        (
+            {"name": "momentum", "weight_decay": 0.1, "decay_vectors": False},
+            chain(decay(0.1, optim.not_vectors), optim.momentum(RATE)),
+        ),
+        (
+            {"name": "momentum", "weight_decay": 0.1, "decay_mode": DecayMode.DECOUPLED},
+            chain(optim.trace(0.9), decay(0.1), optim.sgd(RATE)),
+        ),
+        (
+            {"name": "momentum", "weight_decay": 0.1, "clip_norm": 0.5, "clip_value": 0.3},
+            chain(optim.clip_by_global_norm(0.5), optim.clip_by_value(0.3), decay(0.1), optim.momentum(RATE)),
+        ),
+    ],
+)
+def test_a_config_builds_the_recipe(fields, expected):
+    built = run(OptimizerConfig(**fields).build(RATE))
+    for name, x in run(expected).items():
+        np.testing.assert_allclose(built[name], x, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"name": "addam"}, "did you mean 'adam'"),
+        ({"name": "SGD"}, "there are sgd, momentum"),
+        ({"learning_rate": -0.1}, "optimizer.learning_rate is -0.1"),
+        ({"momentum": 1.0}, "optimizer.momentum is 1.0"),
+        ({"b2": 1.0}, "optimizer.b2 is 1.0"),
+        ({"eps": -1e-8}, "optimizer.eps is -1e-08"),
+        ({"weight_decay": float("nan")}, "optimizer.weight_decay is nan"),
+        ({"clip_norm": -1.0}, "optimizer.clip_norm is -1.0"),
+        ({"rate_inside": True, "weight_decay": 0.1, "decay_mode": DecayMode.DECOUPLED}, "cannot be combined"),
+    ],
+)
+def test_a_config_out_of_range_is_refused(fields, words):
+    with pytest.raises(ValueError, match=words):
+        OptimizerConfig(**fields).build(RATE)
+
+
+def test_every_field_can_be_set_from_a_command_line():
+    """No unions, no None: the type of each field is that of its default."""
+    for config in (OptimizerConfig(), optim.ScheduleConfig()):
+        for field in dataclasses.fields(config):
+            value = getattr(config, field.name)
+            assert isinstance(value, field.type if isinstance(field.type, type) else tuple), field.name
