@@ -1,7 +1,7 @@
 """Train a config in a run directory; repeat the command to continue it.
 
-    python -m experiments.train --workdir=runs/a --config=experiments/configs/cifar10_resnet.py:resnet20
-    python -m experiments.train --config.optimizer.learning_rate=0.05
+python -m experiments.train --workdir=runs/a --config=experiments/configs/cifar10_resnet.py:resnet20
+python -m experiments.train --config.optimizer.learning_rate=0.05
 """
 
 from experiments import program  # isort: skip  (first: it sets up the allocator)
