@@ -1,0 +1,142 @@
+"""Stochastic depth, drop-path and dropout inside the models that have them."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cs231n_jax import models
+from cs231n_jax.models import functional
+from tests.descriptors import MODELS, images
+
+# row -> the options that switch every random regularizer off
+RATES = {
+    "alexnet": {"drop_rate": 0.0},
+    "vgg11": {"drop_rate": 0.0},
+    "nin_cifar": {"drop_rate": 0.0},
+    "googlenet_cifar": {"drop_rate": 0.0},
+    "stochastic_resnet110": {"depth_drop_rate": 0.0},
+    "preresnet110": {"depth_drop_rate": 0.0},
+    "wrn28_10": {"drop_rate": 0.0},
+    "densenet40_12": {"drop_rate": 0.0},
+    "fractalnet20": {"drop_rates": (0.0, 0.0), "path_drop_rate": 0.0, "global_rate": 0.0},
+    "squeezenet": {"drop_rate": 0.0},
+}
+ROWS = {str(row): row for row in MODELS}
+QUICK = ("stochastic_resnet110", "wrn28_10", "fractalnet20")
+
+
+def jit(function):
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def drawn(model, row):
+    x = jnp.asarray(images(row))
+    return functional.init(model, 0, x), x
+
+
+def runner(model, **options):
+    def run(variables, x, key):
+        return functional.apply(model, *variables, x, key=key, **options)[0]
+
+    return jit(run)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in RATES])
+def test_at_rate_zero_the_model_is_the_plain_one(name):
+    row = ROWS[name]
+    variables, x = drawn(row.model(), row)
+    noisy = runner(row.model(), noise=True)
+    plain = runner(row.model(**RATES[name]), noise=True)
+    keys = jax.random.split(jax.random.key(5), 3)
+    first, second = (plain(variables, x, key) for key in keys[:2])
+    np.testing.assert_array_equal(first, second)
+    still = runner(row.model(**RATES[name]))(variables, x, None)
+    np.testing.assert_allclose(first, still, rtol=1e-5, atol=1e-5 * float(jnp.abs(still).max()))
+    draws = [noisy(variables, x, key) for key in keys]
+    assert not all(np.array_equal(draws[0], draw) for draw in draws[1:])
+
+
+def test_the_registry_has_the_published_gates():
+    model = models.create("stochastic_resnet110")
+    assert (model.depth_drop_rate, model.depth_gate, sum(model.blocks)) == (0.5, "batch", 54)
+
+
+@pytest.mark.parametrize("gate", ["batch", "row"])
+def test_a_block_that_is_off_passes_its_input_on(gate):
+    """The last of three blocks is off always; then its residual branch has no influence and no gradient."""
+    row = ROWS["resnet8"]
+    model = row.model(depth_drop_rate=1.0, depth_gate=gate)
+    variables, x = drawn(model, row)
+
+    def loss(params, key):
+        return jnp.sum(jnp.sin(functional.apply(model, params, variables[1], x, key=key, noise=True)[0]))
+
+    gradient = jit(jax.grad(loss))
+    gradients = [gradient(variables[0], key) for key in jax.random.split(jax.random.key(0), 8)]
+    norms = {name: [float(jnp.abs(g[name]["conv1"]["kernel"]).max()) for g in gradients] for name in BLOCKS}
+    assert max(norms["stage3_block1"]) == 0.0
+    for name in BLOCKS[:2]:  # drop rates 1/3 and 2/3: on for some of eight keys
+        assert max(norms[name]) > 1e-6
+
+
+BLOCKS = ("stage1_block1", "stage2_block1", "stage3_block1")
+
+
+def test_every_stochastic_block_gets_a_gradient_over_several_keys():
+    row = ROWS["stochastic_resnet110"]
+    model = row.model()
+    variables, x = drawn(model, row)
+
+    def loss(params, key):
+        return jnp.sum(jnp.sin(functional.apply(model, params, variables[1], x, key=key, train=True)[0]))
+
+    gradient = jit(jax.grad(loss))
+    total = functools.reduce(
+        lambda a, b: jax.tree.map(lambda u, v: jnp.abs(u) + jnp.abs(v), a, b),
+        [gradient(variables[0], key) for key in jax.random.split(jax.random.key(0), 6)],
+    )
+    for path, g in jax.tree_util.tree_flatten_with_path(total)[0]:
+        assert float(jnp.abs(g).max()) > 1e-8, functional.path_name(path)
+
+
+def test_deepest_column_alone_is_part_of_the_whole_network():
+    row = ROWS["fractalnet20"]
+    whole, deepest = row.model(), row.model(column=3)
+    (params, state), x = drawn(whole, row)
+    (few, few_state), _ = drawn(deepest, row)
+    assert set(few["stage1"]) == {f"column3_unit{i}" for i in (1, 2, 3, 4)}
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, few["stage1"], pick(params["stage1"], few["stage1"]))))
+    logits = runner(deepest)((few, few_state), x, None)
+    assert logits.shape == (x.shape[0], 10)
+    # with global drop-path alone every draw is one of the columns
+    single = row.model(global_rate=1.0, drop_rates=(0.0, 0.0))
+    columns = []
+    for column in (1, 2, 3):
+        alone = row.model(column=column)
+        (p, s), _ = drawn(alone, row)
+        columns.append(np.asarray(runner(alone)((p, s), x, None)))
+    run, seen = runner(single, noise=True), set()
+    for key in jax.random.split(jax.random.key(0), 12):
+        draw = run((params, state), x, key)
+        matches = [i for i, column in enumerate(columns) if np.allclose(draw, column, rtol=1e-4, atol=1e-5)]
+        assert len(matches) == 1
+        seen.add(matches[0])
+    assert seen == {0, 1, 2}
+
+
+def pick(tree, like):
+    return {name: tree[name] for name in like}
+
+
+def test_monte_carlo_inference_draws_and_training_without_noise_does_not():
+    row = ROWS["wrn28_10"]
+    model = row.model()
+    variables, x = drawn(model, row)
+    monte_carlo = runner(model, noise=True)
+    a, b = (monte_carlo(variables, x, jax.random.key(i)) for i in (0, 1))
+    assert not np.array_equal(a, b)
+    silent = runner(model, train=True, noise=False)
+    assert np.array_equal(silent(variables, x, None), silent(variables, x, None))
