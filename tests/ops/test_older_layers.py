@@ -21,7 +21,7 @@ def test_local_response_norm(constants, channels, x64):
     names = dict(zip(("size", "alpha", "beta", "k"), constants))
     actual = local_response_norm(jnp.asarray(x), **names)
     np.testing.assert_allclose(actual, regularizers.local_response_norm(x, **names), rtol=1e-12)
-    check_grads(lambda x: local_response_norm(x, **names), (jnp.asarray(x),), order=1, modes=["rev"])
+    check_grads(lambda x: local_response_norm(jnp.asarray(x), **names), (jnp.asarray(x),), order=1, modes=["rev"])
 
 
 @pytest.mark.parametrize("shape", [(2, 6, 6, 3), (1, 13, 7, 2), (1, 2, 1, 2), (2, 12, 9, 1)])
