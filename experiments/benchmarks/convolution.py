@@ -1,0 +1,156 @@
+"""The compiled train step of ResNet-20 beside the same step in plain Flax and in torch.
+
+Batch 128 of 32×32×3 images, float32, batch norm by batch statistics, momentum 0.9, L2 1e-4. Ours is the step that
+`experiments.train` compiles: it also standardises bytes, keeps the metrics and checks for numbers that are not finite.
+
+    python -m experiments.benchmarks.convolution --rounds=40 --keep-pages
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from experiments.allocator import keep_pages
+
+TITLE = "ResNet-20 train step at batch 128 (ms; ratios to plain flax with bootstrap 95 % intervals)"
+
+_ROOT = Path(__file__).parents[2]
+_WARM_UP = 3
+_BATCH = 128
+
+
+def run(quick: bool) -> list[dict]:
+    """Interleaved rounds in one process, once with the programs' allocator setting and once without.
+
+    Args:
+        quick: 6 rounds instead of 40.
+
+    Returns:
+        one row a program and setting: whether pages are kept, milliseconds a step (median), the ratio to plain flax in
+        the same process with its interval, seconds to trace and to compile, and megabytes of temporaries.
+    """
+    rounds = 6 if quick else 40
+    return [row for keep in (True, False) for row in _in_a_process(rounds, keep)]
+
+
+def _in_a_process(rounds: int, keep: bool) -> list[dict]:
+    """The allocator must be set before jax starts its threads, so every setting has its own process."""
+    command = [sys.executable, "-m", "experiments.benchmarks.convolution", f"--rounds={rounds}"]
+    command += ["--keep-pages"] if keep else []
+    done = subprocess.run(command, cwd=_ROOT, check=True, capture_output=True, text=True)
+    return [{"pages kept": "yes" if keep else "no", **json.loads(line)} for line in done.stdout.splitlines()]
+
+
+def measure(rounds: int) -> list[dict]:
+    """Time all programs in this process, one step each a round, in alternating order."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (_BATCH, 32, 32, 3), np.uint8)
+    labels = random.integers(0, 10, _BATCH).astype(np.int32)
+    programs = {"flax + optax": _flax(images, labels), "cs231n_jax": _ours(images, labels)}
+    if find_spec("torch"):
+        programs["torch, channels last"] = _torch(images, labels)
+
+    seconds: dict[str, list[float]] = {name: [] for name in programs}
+    for round_number in range(_WARM_UP + rounds):
+        for name in list(programs)[:: -1 if round_number % 2 else 1]:
+            start = time.perf_counter()
+            programs[name][0]()
+            if round_number >= _WARM_UP:
+                seconds[name].append(time.perf_counter() - start)
+
+    rival = np.array(seconds["flax + optax"])
+    rows = []
+    for name, (_, facts) in programs.items():
+        own = np.array(seconds[name])
+        low, high = _interval(own, rival)
+        ratio = float(np.median(own) / np.median(rival))
+        row = {"program": name, "ms": round(1e3 * float(np.median(own)), 1), "ratio": round(ratio, 3)}
+        rows.append(row | {"low": round(low, 3), "high": round(high, 3), "rounds": rounds, **facts})
+    return rows
+
+
+def _interval(own: Any, rival: Any, draws: int = 2000) -> tuple[float, float]:
+    """The 95 % interval of the ratio of medians, from rounds drawn with replacement."""
+    import numpy as np
+
+    chosen = np.random.default_rng(0).integers(0, len(own), (draws, len(own)))
+    ratios = np.median(own[chosen], axis=1) / np.median(rival[chosen], axis=1)
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _ours(images: Any, labels: Any) -> tuple[Callable[[], None], dict]:
+    import jax.numpy as jnp
+
+    from cs231n_jax import models
+    from cs231n_jax.optim import OptimizerConfig
+    from cs231n_jax.tasks.classification import Classification
+    from cs231n_jax.train import state
+    from cs231n_jax.train.step import make_train_step
+
+    task = Classification(models.create("resnet20"), mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.2435, 0.2616))
+    config = OptimizerConfig(name="momentum", learning_rate=0.1, momentum=0.9, weight_decay=1e-4)
+    optimizer = config.build(lambda step: 0.1)
+    batch = {"image": jnp.asarray(images), "label": jnp.asarray(labels)}
+    step = make_train_step(task, optimizer, 0)
+    return _compiled(lambda now, batch: (step(now, batch), None), state.create(task, optimizer, 0, batch), batch)
+
+
+def _flax(images: Any, labels: Any) -> tuple[Callable[[], None], dict]:
+    import jax.numpy as jnp
+
+    from experiments.benchmarks import plain_flax
+
+    pixels = jnp.asarray(images, jnp.float32) / 127.5 - 1
+    start, step = plain_flax.build(pixels)
+    return _compiled(step, start, pixels, jnp.asarray(labels))
+
+
+def _compiled(step: Callable[..., Any], start: Any, *batch: Any) -> tuple[Callable[[], None], dict]:
+    """A function that makes one update and waits for it, and what compiling `step` (-> state, loss) took."""
+    import jax
+
+    clock = [time.perf_counter()]
+    lowered = jax.jit(step, donate_argnums=0).lower(start, *batch)
+    clock.append(time.perf_counter())
+    compiled = lowered.compile()
+    clock.append(time.perf_counter())
+    state = [start]
+
+    def update() -> None:
+        state[0], loss = compiled(state[0], *batch)
+        jax.block_until_ready((state[0], loss))
+
+    megabytes = compiled.memory_analysis().temp_size_in_bytes / 1e6
+    trace, compile_ = clock[1] - clock[0], clock[2] - clock[1]
+    return update, {"trace s": round(trace, 2), "compile s": round(compile_, 2), "temporaries MB": round(megabytes)}
+
+
+def _torch(images: Any, labels: Any) -> tuple[Callable[[], None], dict]:
+    import torch
+
+    from experiments.benchmarks import plain_torch
+
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    pixels, classes = pixels.to(memory_format=torch.channels_last), torch.from_numpy(labels).long()
+    step = plain_torch.build()
+    return lambda: step(pixels, classes).item(), {}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=TITLE.replace("%", "%%"))
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--keep-pages", action="store_true", help="set the allocator as the programs do")
+    arguments = parser.parse_args()
+    if arguments.keep_pages:
+        keep_pages()
+    for measured in measure(arguments.rounds):
+        print(json.dumps(measured))
