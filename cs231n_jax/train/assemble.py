@@ -15,7 +15,7 @@ from cs231n_jax.optim.schedules import duration
 from cs231n_jax.tasks import registry
 from cs231n_jax.tasks.base import Task
 from cs231n_jax.train import sharding, state
-from cs231n_jax.typing import Batch, Schedule
+from cs231n_jax.typing import Schedule
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Assembly:
         cycle = math.ceil(self.total_steps / members) if members else 0
         return sorted({min(cycle * i, self.total_steps) for i in range(1, members + 1)})
 
-    def batch_shapes(self) -> Batch:
+    def batch_shapes(self) -> dict[str, Any]:
         """The shapes of a training batch, for abstract runs."""
         batch = self.train_source[np.zeros(1, np.int64)]
         size = self.config.data.batch_size

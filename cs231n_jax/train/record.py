@@ -81,6 +81,7 @@ def stored_config(workdir: Path) -> Config:
 def environment(fingerprints: dict[str, str]) -> dict[str, Any]:
     """Everything outside the config that can change a number: code, versions, devices, cores, PRNG, flags, data."""
     devices = jax.devices()
+    settings: Any = jax.config
     return {
         **_commit(),
         "python": platform.python_version(),
@@ -90,8 +91,8 @@ def environment(fingerprints: dict[str, str]) -> dict[str, Any]:
         "processes": jax.process_count(),
         "cpu": {"cores": usable_cores(), "features": _cpu_features()},
         "prng": {
-            "implementation": str(jax.config.jax_default_prng_impl),
-            "threefry_partitionable": bool(jax.config.jax_threefry_partitionable),
+            "implementation": str(settings.jax_default_prng_impl),
+            "threefry_partitionable": bool(settings.jax_threefry_partitionable),
         },
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "data": fingerprints,

@@ -1,7 +1,7 @@
 """Everything a run needs to continue, as one pytree; everything random in it is computed, not stored."""
 
 import hashlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +47,7 @@ def create(task: Task, optimizer: GradientTransformation, seed: int, batch: Batc
 def shapes(task: Task, optimizer: GradientTransformation, batch: Batch) -> TrainState:
     """What `create` would give, as jax.ShapeDtypeStructs: nothing is drawn."""
     params, model_state = task.shapes(batch)
-    count = jax.ShapeDtypeStruct((), jnp.int32)
+    count: Any = jax.ShapeDtypeStruct((), jnp.int32)
     return TrainState(
         step=count,
         params=params,
@@ -72,5 +72,5 @@ def stream_key(seed: int, purpose: str, step: Array | int) -> Key:
 
     The root of each stream is a hash, made on the host, so that a compiled step holds one derivation and not two.
     """
-    root = np.frombuffer(hashlib.sha256(f"{seed} {purpose}".encode()).digest()[:8], "<u4").astype(np.uint32)
+    root: Any = np.frombuffer(hashlib.sha256(f"{seed} {purpose}".encode()).digest()[:8], "<u4").astype(np.uint32)
     return jax.random.fold_in(jax.random.wrap_key_data(root, impl="threefry2x32"), step)
