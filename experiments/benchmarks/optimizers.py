@@ -1,0 +1,139 @@
+"""One update of every optimizer beside optax's, and torch's fused ones, on the parameters of a ResNet-50.
+
+161 leaves, 25,557,032 numbers, float32. The update and its addition to the parameters are one compiled program whose
+parameters and state are donated, so both sides write in place.
+"""
+
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cs231n_jax import models, optim
+from cs231n_jax.models import functional
+from experiments.benchmarks import rounds
+
+TITLE = "One optimizer update of ResNet-50's 161 leaves (ms; ratio to optax with its 95 % interval)"
+RATE = 1e-3
+QUICK = ("sgd", "momentum", "adam")
+
+
+def pairs() -> dict[str, tuple[Any, Any]]:
+    """Name -> (ours, optax's) with the same algorithm and constants."""
+    import optax
+
+    return {
+        "sgd": (optim.sgd(RATE), optax.sgd(RATE)),
+        "momentum": (optim.momentum(RATE), optax.sgd(RATE, 0.9)),
+        "nesterov": (optim.nesterov(RATE), optax.sgd(RATE, 0.9, nesterov=True)),
+        "adagrad": (
+            optim.adagrad(RATE, 1e-7, initial_accumulator=0.1, eps_inside_sqrt=True),
+            optax.adagrad(RATE),
+        ),
+        "rmsprop": (optim.rmsprop(RATE), optax.rmsprop(RATE, eps_in_sqrt=False)),
+        "adam": (optim.adam(RATE), optax.adam(RATE)),
+        "adamw": (optim.adamw(RATE), optax.adamw(RATE)),
+        "clipping and momentum": (
+            optim.chain(optim.clip_by_global_norm(1.0), optim.momentum(RATE)),
+            optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(RATE, 0.9)),
+        ),
+    }
+
+
+def run(quick: bool) -> list[dict]:
+    """All recipes, or three of them with `quick`; one row each."""
+    names = QUICK if quick else tuple(pairs())
+    return [compare(name, 10 if quick else 40) for name in names]
+
+
+def compare(name: str, count: int) -> dict:
+    """Interleaved rounds of one recipe.
+
+    Args:
+        name: a key of `pairs`.
+        count: rounds that are timed.
+
+    Returns:
+        milliseconds (medians), the ratio ours/optax with its 95 % interval, seconds to trace and compile, megabytes of
+        state, and the milliseconds of torch's fused optimizer where there is torch and one.
+    """
+    import optax
+
+    ours, theirs = pairs()[name]
+    shapes = parameter_shapes()
+    programs = {
+        "ours": Program(ours, optim.apply_updates, shapes),
+        "optax": Program(theirs, optax.apply_updates, shapes),
+    }
+    calls: dict[str, Callable[[], object]] = {key: program.update for key, program in programs.items()}
+    if torch := _torch(name, shapes):
+        calls["torch"] = torch
+    seconds = rounds.interleave(calls, count)
+    ratio, low, high = rounds.ratio(seconds["ours"], seconds["optax"])
+    row = {"optimizer": name, **{f"{key} ms": round(1e3 * float(np.median(s)), 1) for key, s in seconds.items()}}
+    row |= {"ratio": round(ratio, 3), "low": round(low, 3), "high": round(high, 3)}
+    for key, program in programs.items():
+        row |= {f"{key} compile s": round(program.compile_seconds, 2), f"{key} state MB": program.state_megabytes}
+    return row
+
+
+class Program:
+    """A compiled update with its parameters and state."""
+
+    def __init__(self, transformation: Any, apply: Callable[[Any, Any], Any], shapes: Any):
+        """`shapes`: the parameters as a tree of jax.ShapeDtypeStruct."""
+        self.params, self.grads = draw(shapes, 0, 0.05), draw(shapes, 1, 0.01)
+        self.state = jax.jit(transformation.init)(self.params)
+
+        def update(params: Any, state: Any, grads: Any) -> tuple[Any, Any]:
+            updates, state = transformation.update(grads, state, params)
+            return apply(params, updates), state
+
+        start = time.process_time()
+        self.compiled = jax.jit(update, donate_argnums=(0, 1)).lower(self.params, self.state, self.grads).compile()
+        self.compile_seconds = time.process_time() - start  # of the processor, which other programs do not add to
+        self.state_megabytes = round(sum(x.nbytes for x in jax.tree.leaves(self.state)) / 1e6, 3)
+
+    def update(self) -> None:
+        """One update, waited for."""
+        self.params, self.state = self.compiled(self.params, self.state, self.grads)
+        jax.block_until_ready((self.params, self.state))
+
+
+def parameter_shapes() -> Any:
+    """The parameters of ResNet-50 as shapes."""
+    specs = functional.specs(models.create("resnet50"), jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32))["params"]
+    is_spec = lambda x: hasattr(x, "distribution")  # noqa: E731
+    return jax.tree.map(lambda spec: jax.ShapeDtypeStruct(spec.shape, spec.dtype), specs, is_leaf=is_spec)
+
+
+def draw(shapes: Any, seed: int, scale: float) -> Any:
+    """Normal numbers in the given shapes."""
+    random = np.random.default_rng(seed)
+    return jax.tree.map(lambda s: jnp.asarray(scale * random.standard_normal(s.shape, np.float32)), shapes)
+
+
+def _torch(name: str, shapes: Any) -> Callable[[], object] | None:
+    """Torch's fused optimizer of the same name, or None."""
+    if not find_spec("torch"):
+        return None
+    import torch
+
+    kinds = {
+        "sgd": lambda p: torch.optim.SGD(p, RATE, fused=True),
+        "momentum": lambda p: torch.optim.SGD(p, RATE, momentum=0.9, fused=True),
+        "nesterov": lambda p: torch.optim.SGD(p, RATE, momentum=0.9, nesterov=True, fused=True),
+        "adagrad": lambda p: torch.optim.Adagrad(p, RATE, fused=True),
+        "adam": lambda p: torch.optim.Adam(p, RATE, fused=True),
+        "adamw": lambda p: torch.optim.AdamW(p, RATE, fused=True),
+    }
+    if name not in kinds:
+        return None
+    params = [torch.nn.Parameter(0.05 * torch.randn(*s.shape)) for s in jax.tree.leaves(shapes)]
+    for p in params:
+        p.grad = 0.01 * torch.randn_like(p)
+    return kinds[name](params).step
