@@ -69,10 +69,9 @@ def compare(name: str, count: int) -> dict:
         "ours": Program(ours, optim.apply_updates, shapes),
         "optax": Program(theirs, optax.apply_updates, shapes),
     }
-    calls: dict[str, Callable[[], object]] = {key: program.update for key, program in programs.items()}
-    if torch := _torch(name, shapes):
-        calls["torch"] = torch
-    seconds = rounds.interleave(calls, count)
+    seconds = rounds.interleave({key: program.update for key, program in programs.items()}, count)
+    if torch := _torch(name, shapes):  # by itself, because its threads spin for a while after each call
+        seconds |= rounds.interleave({"torch": torch}, count)
     ratio, low, high = rounds.ratio(seconds["ours"], seconds["optax"])
     row = {"optimizer": name, **{f"{key} ms": round(1e3 * float(np.median(s)), 1) for key, s in seconds.items()}}
     row |= {"ratio": round(ratio, 3), "low": round(low, 3), "high": round(high, 3)}

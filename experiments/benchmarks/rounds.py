@@ -1,4 +1,4 @@
-"""Comparing programs on a noisy machine: short rounds in alternating order, and the spread of their ratios."""
+"""Comparing programs on a noisy machine: short rounds in changing order, and the spread of their ratios."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ WARM_UP = 3
 
 
 def interleave(programs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
-    """Seconds of one call of every program in every round; the order of the programs alternates.
+    """Seconds of one call of every program in every round; another program begins each round.
 
     Args:
         programs: name -> a function that returns when its work is done.
@@ -20,7 +20,8 @@ def interleave(programs: Mapping[str, Callable[[], object]], rounds: int) -> dic
     """
     seconds: dict[str, list[float]] = {name: [] for name in programs}
     for number in range(WARM_UP + rounds):
-        for name in list(programs)[:: -1 if number % 2 else 1]:
+        first = number % len(programs)
+        for name in (*list(programs)[first:], *list(programs)[:first]):
             start = time.perf_counter()
             programs[name]()
             seconds[name].append(time.perf_counter() - start)
