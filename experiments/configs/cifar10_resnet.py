@@ -24,7 +24,7 @@ def get_config(name: str = "resnet20") -> Config:
         data=DataConfig(name="cifar10", batch_size=128, augment=Augment.CROP_FLIP, augment_padding=4),
         optimizer=OptimizerConfig(name="momentum", learning_rate=0.1, momentum=0.9, weight_decay=1e-4),
         schedule=ScheduleConfig(
-            name="step", boundaries=("50%", "75%"), factors=(0.1, 0.01), warmup="400" if name == "resnet110" else "0"
+            name="step", boundaries=("50%", "75%"), factors=(0.1, 0.1), warmup="400" if name == "resnet110" else "0"
         ),
         train=TrainConfig(steps="64000", log_every="1ep", eval_every="1ep", save_every="1ep"),
     )
