@@ -14,7 +14,20 @@ from cs231n_jax.models import functional
 from experiments import overrides
 
 ROOT = Path(__file__).parents[1]
-ARGUMENTS = {"cifar10_resnet": ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110")}
+ARGUMENTS = {
+    "alexnet": ("paper", "ungrouped", "torchvision"),
+    "cifar10_resnet": ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110"),
+    "densenet": ("densenet100_12", "densenet_bc100_12/cifar100", "densenet_bc250_24", "densenet_bc190_40"),
+    "fractalnet": ("fractalnet20/cifar100", "fractalnet40"),
+    "googlenet": ("googlenet", "googlenet_cifar"),
+    "imagenet": ("resnet18", "resnet152", "wide_resnet50_2", "densenet121"),
+    "lenet": ("modern", "1998"),
+    "nin": ("cifar10", "cifar100"),
+    "preresnet": ("preresnet110", "preresnet164/cifar100", "preresnet1001"),
+    "stochastic_depth": ("cifar10", "cifar100"),
+    "vgg": ("vgg11_cifar", "vgg16_bn_cifar", "vgg16", "vgg19_bn"),
+    "wide_resnet": ("wrn16_4", "wrn28_10/cifar100", "wrn40_10"),
+}
 FILES = sorted(p for p in (ROOT / "experiments" / "configs").glob("*.py") if p.stem != "replay")
 CONFIGS = [f"{p}:{a}" for p in FILES for a in ARGUMENTS.get(p.stem, ())] + [str(p) for p in FILES]
 PINNED = sorted((ROOT / "experiments" / "pinned").glob("*/config.json"))
