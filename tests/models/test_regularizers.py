@@ -48,7 +48,7 @@ def runner(model, **options):
 def test_at_rate_zero_the_model_is_the_plain_one(name):
     row = ROWS[name]
     variables, x = drawn(row.model(), row)
-    noisy = runner(row.model(), noise=True)
+    noisy = runner(row.model(), train=True)
     plain = runner(row.model(**RATES[name]), noise=True)
     keys = jax.random.split(jax.random.key(5), 3)
     first, second = (plain(variables, x, key) for key in keys[:2])
