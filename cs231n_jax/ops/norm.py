@@ -79,8 +79,7 @@ def normalize(
     wide = at_least_float32(x.dtype)
     mean, var, scale, bias = (a.astype(wide) for a in (mean, var, scale, bias))
     factor = scale * lax.rsqrt(var + eps)
-    # One multiplication and one addition an element; x − mean would be kept as an array of its own beside the result.
-    y = x.astype(wide) * _over(factor, x) + _over(bias - mean * factor, x)
+    y = (x.astype(wide) - _over(mean, x)) * _over(factor, x) + _over(bias, x)
     if residual is not None:
         y = y + residual.astype(wide)
     if relu:
