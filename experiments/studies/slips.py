@@ -48,8 +48,8 @@ def optimizer_bugs(workdir: Path, quick: bool) -> Result:
     overflows = " and ".join(str(numbers[f"RMSProp {d}, +=: update at which s overflows float32"]) for d in DECAYS)
     right_steps = " and ".join(f"{numbers[f'RMSProp {d}: step 100']:.7g}" for d in DECAYS)
     sentence = (
-        f"With += RMSProp's sum grows until it overflows float32 at update {overflows} (decay 0.9 and 0.99), after which "
-        f"the step is exactly 0, where the library's is {right_steps} rates at update 100; Adam with uncorrected moments "
+        f"With += RMSProp's sum grows until it overflows float32 at update {overflows} (decay 0.9 and 0.99); from then "
+        f"on the step is 0, where the library's is {right_steps} rates at update 100; Adam with uncorrected moments "
         f"takes a first step {ratio[0]:.3f} times too long, at worst {ratio[worst]:.2f} times (update {worst + 1}); "
         "counted from t = 0 its first corrected step is not a number."
     )
