@@ -57,6 +57,12 @@ class Config:
             part = getattr(self, field.name)
             if dataclasses.is_dataclass(part):
                 part.validate()  # type: ignore[union-attr]
+        members, cycles = self.snapshots.members, self.schedule.cycles
+        if self.schedule.name == "snapshot_cosine" and members not in (0, cycles):
+            raise ValueError(
+                f"snapshots.members={members} but schedule.cycles={cycles}: members are the ends of the cycles, so set "
+                "both to the same number"
+            )
 
 
 def to_json(config: Any) -> Any:

@@ -8,6 +8,7 @@ from absl import flags
 
 from cs231n_jax.report.console import ConsoleReporter
 from cs231n_jax.train import ensemble
+from cs231n_jax.train.record import stored_config
 from cs231n_jax.train.signals import StopRequest
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run directory.", required=True)
@@ -16,6 +17,7 @@ _LAST = flags.DEFINE_integer("last", 0, "Only the newest so many members; 0: all
 
 def main() -> None:
     """Print each member, the average of predictions, the average of weights."""
+    program.prepare(stored_config(Path(_WORKDIR.value)))
     with ConsoleReporter() as reporter, StopRequest() as stop:
         rows = ensemble.compare_run(Path(_WORKDIR.value), _LAST.value, lambda: bool(stop))
         reporter.table(f"{_WORKDIR.value}, test set", ensemble.COLUMNS, ensemble.cells(rows))

@@ -8,6 +8,7 @@ from absl import flags
 
 from cs231n_jax.report.console import ConsoleReporter
 from cs231n_jax.train.evaluate import evaluate_snapshot
+from cs231n_jax.train.record import stored_config
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run directory.", required=True)
 _STEP = flags.DEFINE_string("step", "latest", "Which snapshot: a step, or latest.")
@@ -15,6 +16,7 @@ _STEP = flags.DEFINE_string("step", "latest", "Which snapshot: a step, or latest
 
 def main() -> None:
     """Print the metrics of one snapshot on the whole evaluation split."""
+    program.prepare(stored_config(Path(_WORKDIR.value)))
     step, numbers = evaluate_snapshot(Path(_WORKDIR.value), _STEP.value)
     with ConsoleReporter() as reporter:
         rows = [(name, f"{value:.6g}") for name, value in numbers.items()]

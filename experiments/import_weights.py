@@ -10,26 +10,24 @@ Reads .npz, .safetensors, .pth and .pt; writes .npz and .safetensors. Ours hold 
 
 from experiments import program  # isort: skip  (first: it sets up the allocator)
 
-import ast
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
 from cs231n_jax.interop import files, torchvision
 from cs231n_jax.train import snapshots
+from experiments import model_options
 from experiments.overrides import UsageError
 
 _MODEL = flags.DEFINE_string("model", None, "Model name; a run directory knows its own.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "File of weights, or for --export a run directory.", required=True)
 _OUT = flags.DEFINE_string("out", None, "File to write: .npz or .safetensors.", required=True)
 _EXPORT = flags.DEFINE_bool("export", False, "From our names to torch's instead.")
-_OPTION = flags.DEFINE_multi_string("option", [], "Option of the model, such as num_classes=10; may be repeated.")
 
 
 def main() -> None:
     """Read, rename, write, and say what was written."""
-    name, options = _MODEL.value, dict(_parse(text) for text in _OPTION.value)
+    name, options = _MODEL.value, model_options.given()
     if _EXPORT.value and Path(_WEIGHTS.value).is_dir():
         config, *variables = snapshots.load(_WEIGHTS.value)
         name, options = config["model"]["name"], {**config["model"]["options"], **options}
@@ -43,16 +41,6 @@ def main() -> None:
     files.write(_OUT.value, arrays)
     numbers = sum(array.size for array in arrays.values())
     print(f"{name}: {len(arrays)} arrays of {numbers:,} numbers written to {_OUT.value}")
-
-
-def _parse(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise UsageError(f"--option={text}: write --option=NAME=VALUE, for example --option=num_classes=10")
-    try:
-        return key, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return key, value
 
 
 if __name__ == "__main__":

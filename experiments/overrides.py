@@ -37,8 +37,12 @@ def load(text: str) -> Any:
     path, colon, argument = text.partition(":")
     if not Path(path).is_file():
         raise UsageError(f"config file {path} does not exist: pass --config=experiments/configs/NAME.py[:ARGUMENT]")
-    get_config = runpy.run_path(path)["get_config"]
-    return get_config(argument) if colon else get_config()
+    try:
+        get_config = runpy.run_path(path)["get_config"]
+        return get_config(argument) if colon else get_config()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UsageError(f"{text} is no config ({reason}): give FILE.py or FILE.py:ARGUMENT") from error
 
 
 def _walk(config: Any, path: Sequence[str]) -> None:
@@ -51,4 +55,6 @@ def _walk(config: Any, path: Sequence[str]) -> None:
             )
         holder, seen = holder[name] if isinstance(holder, dict) else getattr(holder, name), f"{seen}.{name}"
         if not (isinstance(holder, dict) or dataclasses.is_dataclass(holder)):
+            if seen != f"config.{'.'.join(path)}":
+                raise UsageError(f"--config.{'.'.join(path)}: {seen} is a value and has no fields")
             break

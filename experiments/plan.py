@@ -17,7 +17,7 @@ _WORKDIR = flags.DEFINE_string("workdir", "", "Where to draw the learning rate; 
 
 def main() -> None:
     """Print sizes and durations, draw the learning rate."""
-    assembly = assemble(_CONFIG.value)
+    assembly = assemble(program.prepare(_CONFIG.value))
     with ConsoleReporter() as reporter:
         reporter.table(program.config_name(), ("", "plan"), plan.rows(plan.plan(assembly)))
     workdir = Path(_WORKDIR.value or Path("runs") / f"plan_{program.config_name()}")

@@ -17,6 +17,7 @@ from absl import flags  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
 from cs231n_jax.config import Config  # noqa: E402
+from cs231n_jax.models import Precision  # noqa: E402
 from cs231n_jax.train.loop import DivergedError  # noqa: E402
 from cs231n_jax.train.record import WorkdirError  # noqa: E402
 from cs231n_jax.train.signals import Interrupted  # noqa: E402
@@ -25,7 +26,7 @@ from experiments import overrides  # noqa: E402
 from experiments.overrides import UsageError  # noqa: E402
 
 DONE, ERROR, USAGE, CONTINUE = 0, 1, 2, 75
-EXPECTED = (ValueError, FileNotFoundError, WorkdirError, DivergedError, DamagedSnapshotError)
+EXPECTED = (ValueError, OSError, ImportError, WorkdirError, DivergedError, DamagedSnapshotError)
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "digits_snapshots.py"
 
 _DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of errors.")
@@ -87,9 +88,16 @@ def run(main: Callable[..., int | None]) -> None:
             traceback.print_exc()
         code = _complain(error, ERROR)
     except KeyboardInterrupt:
-        print("aborted; the last snapshot stands", file=sys.stderr)
+        print("aborted", file=sys.stderr)
         code = ERROR
     sys.exit(code)
+
+
+def prepare(config: Config) -> Config:
+    """Switch jax to 64 bits where a config computes in them; before the first array."""
+    if config.model.dtype is Precision.FLOAT64:
+        jax.config.update("jax_enable_x64", True)
+    return config
 
 
 def _with_default_config(argv: Sequence[str]) -> list[str]:

@@ -2,15 +2,16 @@
 
 from experiments import program  # isort: skip  (first: it sets up the allocator)
 
+import time
 from pathlib import Path
 
 from absl import flags
 
 from cs231n_jax.report.console import ConsoleReporter
-from cs231n_jax.train.reproduce import reproduce
+from cs231n_jax.train.reproduce import read_config, reproduce
 
 _STEPS = flags.DEFINE_integer("steps", 0, "Compare only the first so many updates; 0: all.", lower_bound=0)
-_WORKDIR = flags.DEFINE_string("workdir", "", "Where to replay; default: runs/reproduce_NAME.")
+_WORKDIR = flags.DEFINE_string("workdir", "", "Where to replay; default: a new runs/reproduce_NAME_TIME.")
 
 
 def main(arguments: list[str]) -> int:
@@ -18,7 +19,9 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         raise program.UsageError("give one record: python -m experiments.reproduce experiments/pinned/NAME")
     recorded = Path(arguments[0])
-    workdir = Path(_WORKDIR.value or f"runs/reproduce_{recorded.resolve().name}")
+    now = time.strftime("%Y%m%d_%H%M%S")
+    workdir = Path(_WORKDIR.value or f"runs/reproduce_{recorded.resolve().name}_{now}")
+    program.prepare(read_config(recorded))
     with ConsoleReporter() as reporter:
         found = reproduce(recorded, workdir, _STEPS.value, reporter, program.process_start())
     for line in found.environment:

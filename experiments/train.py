@@ -24,7 +24,7 @@ def main() -> None:
     workdir = Path(_WORKDIR.value or Path("runs") / program.config_name())
     overrides = config_flags.get_override_values(flags.FLAGS["config"])
     with ConsoleReporter() as reporter:
-        result = run(_CONFIG.value, workdir, overrides, reporter, program.process_start())
+        result = run(program.prepare(_CONFIG.value), workdir, overrides, reporter, program.process_start())
         print_result(result, reporter)
     print(f"curves: {workdir / 'curves.png'}   record: {workdir / 'result.json'}")
 

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from cs231n_jax.config import Config
 from cs231n_jax.data import Pipeline, Source, open_source
+from cs231n_jax.models import Precision
 from cs231n_jax.optim import GradientTransformation
 from cs231n_jax.optim.schedules import duration
 from cs231n_jax.tasks import registry
@@ -33,8 +35,9 @@ class Assembly:
     total_steps: int
 
     def every(self, text: str) -> int:
-        """A duration of the config in updates; 0 stays 0."""
-        return duration(text, total_steps=self.total_steps, steps_per_epoch=self.pipeline.steps_per_epoch)
+        """A duration of the config in updates: 0 for "0", else at least 1."""
+        steps = duration(text, total_steps=self.total_steps, steps_per_epoch=self.pipeline.steps_per_epoch)
+        return steps or int(duration(text, total_steps=10**9, steps_per_epoch=10**9) > 0)
 
     def due(self, step: int, text: str) -> bool:
         """Whether something done every `text` updates, and at the end, is due after `step` updates."""
@@ -43,9 +46,13 @@ class Assembly:
 
     def member_steps(self) -> list[int]:
         """The ends of the M equal cycles of ⌈T / M⌉ updates; the last one ends with the run."""
-        members = self.config.snapshots.members
-        cycle = math.ceil(self.total_steps / members) if members else 0
-        return sorted({min(cycle * i, self.total_steps) for i in range(1, members + 1)})
+        return _ends(self.total_steps, self.config.snapshots.members)
+
+    @property
+    def eval_batch_size(self) -> int:
+        """The config's evaluation batch, rounded up so that it divides over the devices; padding is masked."""
+        devices = self.mesh.size
+        return -(-self.config.data.evaluation_batch_size // devices) * devices
 
     def batch_shapes(self) -> dict[str, Any]:
         """The shapes of a training batch, for abstract runs."""
@@ -66,6 +73,11 @@ class Assembly:
         return {s.info.split: s.info.fingerprint for s in (self.train_source, self.eval_source)}
 
 
+def _ends(total_steps: int, members: int) -> list[int]:
+    cycle = math.ceil(total_steps / members) if members else 0
+    return sorted({min(cycle * i, total_steps) for i in range(1, members + 1)})
+
+
 def assemble(config: Config) -> Assembly:
     """Open the data and build everything that a run needs.
 
@@ -74,11 +86,16 @@ def assemble(config: Config) -> Assembly:
         FileNotFoundError: the data is not there.
     """
     config.validate()
+    if config.model.dtype is Precision.FLOAT64 and jnp.zeros((), float).dtype != jnp.float64:
+        raise ValueError("model.dtype=float64 needs 64-bit jax: jax.config.update('jax_enable_x64', True) comes first")
     train_source, eval_source = open_source(config.data, "train"), open_source(config.data, "eval")
     pipeline = Pipeline(train_source, config.data.batch_size, config.seed)
     total_steps = duration(config.train.steps, total_steps=0, steps_per_epoch=pipeline.steps_per_epoch)
     if total_steps < 1:
         raise ValueError(f"train.steps={config.train.steps!r} is no update at all: give for example '10ep' or '500'")
+    members = config.snapshots.members
+    if members > total_steps or (members and len(_ends(total_steps, members)) != members):
+        raise ValueError(f"snapshots.members={members} equal cycles do not fit {total_steps} updates: take fewer")
     schedule = config.schedule.build(config.optimizer.learning_rate, total_steps, pipeline.steps_per_epoch)
     return Assembly(
         config=config,

@@ -102,10 +102,14 @@ def reestimate(
     if not model_state.get("batch_stats"):
         return model_state
     pooled = pooled_moments(moments_step(params, model_state, batch, key) for batch, key in batches)
-    statistics = jax.tree.map(
-        lambda old, new: jnp.asarray(new, jnp.asarray(old).dtype), model_state["batch_stats"], pooled
-    )
-    return {**model_state, "batch_stats": statistics}
+    return {**model_state, "batch_stats": _replaced(model_state["batch_stats"], pooled)}
+
+
+def _replaced(old: PyTree, new: PyTree) -> PyTree:
+    """`old` with the leaves that `new` has; frozen layers leave no moments and keep their statistics."""
+    if not isinstance(old, dict):
+        return jnp.asarray(new, jnp.asarray(old).dtype)
+    return {name: _replaced(part, new[name]) if name in new else part for name, part in old.items()}
 
 
 def _same_shapes(a: PyTree, b: PyTree) -> None:

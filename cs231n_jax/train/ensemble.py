@@ -67,7 +67,7 @@ def compare(
     labels = _labels(assembly)
     rows, total, members = [], np.zeros(()), []
     for step in steps:
-        _, params, model_state = snapshots.load(workdir, step)
+        _, params, model_state = _member(workdir, step)
         p = probabilities(params, model_state)
         rows.append({"name": f"snapshot at step {step}", **_score(p, labels)})
         total = total + p
@@ -80,6 +80,15 @@ def compare(
     return rows
 
 
+def _member(workdir: Path, step: int) -> tuple[dict[str, Any], Params, ModelState]:
+    try:
+        return snapshots.load(workdir, step)
+    except snapshots.DamagedSnapshotError as error:
+        raise snapshots.DamagedSnapshotError(
+            f"{error}; put a copy of it back, or delete this member: the comparison is then made without it"
+        ) from error
+
+
 def _predict_all(
     assembly: Assembly,
     predict: Callable[[Params, ModelState, Batch], jax.Array],
@@ -90,7 +99,7 @@ def _predict_all(
     """Softmax outputs for the whole evaluation split, float64 [N, K]."""
     params, model_state = sharding.put_state((params, model_state), assembly.mesh)
     outputs = []
-    for batch in eval_batches(assembly.eval_source, assembly.config.data.evaluation_batch_size):
+    for batch in eval_batches(assembly.eval_source, assembly.eval_batch_size):
         _check(should_stop)
         p = predict(params, model_state, sharding.put_batch(batch, assembly.mesh))
         outputs.append(np.asarray(p, np.float64)[batch["mask"] > 0])

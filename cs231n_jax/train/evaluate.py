@@ -44,7 +44,7 @@ def evaluate(
 
 def device_batches(assembly: Assembly) -> Iterator[Batch]:
     """The evaluation split in padded and masked batches on the devices."""
-    for batch in eval_batches(assembly.eval_source, assembly.config.data.evaluation_batch_size):
+    for batch in eval_batches(assembly.eval_source, assembly.eval_batch_size):
         yield sharding.put_batch(batch, assembly.mesh)
 
 

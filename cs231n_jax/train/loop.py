@@ -1,5 +1,6 @@
 """The one training loop: from where the run directory stands to the end of the run."""
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -22,7 +23,7 @@ from cs231n_jax.typing import Batch
 
 
 class DivergedError(Exception):
-    """Gradients stopped being finite; the last good state is untouched."""
+    """The loss, a gradient or a parameter stopped being finite; nothing that is not finite was saved."""
 
 
 class Reporter(Protocol):
@@ -89,11 +90,15 @@ class Loop:
         """The state to go on from, and whether an evaluation at that step was cut off."""
         snapshots.clean(self.workdir)
         step = snapshots.latest_good(self.workdir, warn=self.reporter.line)
-        self.metrics.cut(-1 if step is None else step)
+        self.timing.cut(math.inf)
         if step is None:
+            self.metrics.cut(-1)
+            if snapshots.steps(self.workdir):
+                self.reporter.line("no snapshot is whole: starting from the beginning")
             return self.assembly.new_state(), False
         self.reporter.line(f"continuing from the snapshot at step {step}")
         pending = snapshots.manifest(self.workdir, step).get("pending") == "eval"
+        self.metrics.cut(step, redo="eval" if pending else "")
         return snapshots.restore(self.workdir, step, self.assembly.state_shapes()), pending
 
     def _compile(self, state: TrainState, batch: Batch) -> Callable[[TrainState, Batch], Any]:
@@ -138,12 +143,15 @@ class Loop:
     def _refuse_divergence(self, state: TrainState, done: int) -> None:
         dropped = int(state.dropped)
         if dropped > self.config.train.max_dropped:
-            good = snapshots.latest_good(self.workdir)
-            kept = f"the snapshot at step {good} is kept" if good is not None else "no snapshot was due yet"
             raise DivergedError(
-                f"the loss or a gradient was not finite at update {done - dropped + 1} and stayed so; {kept}; lower "
-                f"optimizer.learning_rate={self.config.optimizer.learning_rate} or set optimizer.clip_norm"
+                f"the loss, a gradient or a parameter was not finite at update {done - dropped + 1}; {self._advice()}"
             )
+
+    def _advice(self) -> str:
+        good = snapshots.latest_good(self.workdir)
+        kept = f"the snapshot at step {good} is kept" if good is not None else "no snapshot was due yet"
+        rate = self.config.optimizer.learning_rate
+        return f"{kept}; lower optimizer.learning_rate={rate} or set optimizer.clip_norm, in a new workdir"
 
     def _log(self, state: TrainState, done: int, zero: Metrics) -> TrainState:
         numbers = self.assembly.task.summarize(jax.device_get(state.metrics))
@@ -163,6 +171,9 @@ class Loop:
         if metrics is None:
             return False
         numbers = self.assembly.task.summarize(metrics)
+        if not all(math.isfinite(value) for value in numbers.values()):
+            shown = _show(numbers)
+            raise DivergedError(f"the evaluation after {done} updates is not finite ({shown}); {self._advice()}")
         epoch = done / self.assembly.pipeline.steps_per_epoch
         self.metrics.append({"step": done, "epoch": epoch, "split": "eval", **numbers})
         self.reporter.line(f"step {done} (epoch {epoch:.2f}) eval  {_show(numbers)}")

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import os
 import platform
 import subprocess
@@ -61,6 +62,12 @@ def claim(workdir: Path, config: Config, overrides: dict[str, Any]) -> None:
                 "--workdir, or the config that it was started with"
             )
         return
+    strangers = sorted(p.name for p in workdir.iterdir() if not p.name.startswith(".") and p.name != "overrides.json")
+    if strangers:
+        raise WorkdirError(
+            f"workdir {workdir} holds no run, but other files ({strangers[0]} is the first of {len(strangers)}): pass "
+            "an empty or a new directory"
+        )
     write_json(workdir / "overrides.json", to_json(overrides))
     write_json(path, to_json(config))  # last: its presence means that the directory is claimed
 
@@ -135,9 +142,9 @@ class Lines:
         self.path = path
 
     def append(self, values: dict[str, Any]) -> None:
-        """Add one line; numbers are written so that they read back to the same bits."""
+        """Add one line; numbers are written so that they read back to the same bits, what is not finite as null."""
         with self.path.open("a") as file:
-            file.write(json.dumps(values) + "\n")
+            file.write(json.dumps({k: _finite(v) for k, v in values.items()}, allow_nan=False) + "\n")
 
     def sync(self) -> None:
         """Make what was written durable: called before a snapshot that relies on it."""
@@ -145,11 +152,12 @@ class Lines:
             with self.path.open("a") as file:
                 os.fsync(file.fileno())
 
-    def cut(self, step: int) -> None:
-        """Drop the lines after `step`, and one that a kill left half written."""
+    def cut(self, step: float, redo: str = "") -> None:
+        """Drop the lines after `step`, those of the split `redo` at it, and one that a kill left half written."""
         if not self.path.exists():
             return
-        kept = [line for line in self.path.read_text().splitlines(keepends=True) if _step_of(line, step + 1) <= step]
+        parsed = ((line, _parse(line)) for line in self.path.read_text().splitlines(keepends=True))
+        kept = [line for line, at in parsed if at and at[0] <= step and not (redo and at == (step, redo))]
         write_text(self.path, "".join(kept))
 
     def read(self) -> list[dict[str, Any]]:
@@ -157,11 +165,17 @@ class Lines:
         return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
 
 
-def _step_of(line: str, otherwise: int) -> int:
+def _parse(line: str) -> tuple[int, str] | None:
+    """(step, split) of a line, or None for one that is not whole."""
     try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return otherwise
+        values = json.loads(line)
+        return (int(values["step"]), str(values.get("split", ""))) if line.endswith("\n") else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path) -> Any:

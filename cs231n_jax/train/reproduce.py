@@ -32,38 +32,52 @@ def read_config(recorded: Path) -> Config:
 
 
 def reproduce(recorded: Path, workdir: Path, steps: int, reporter: Reporter, started: float) -> Comparison:
-    """Replay a record in a fresh directory and compare metrics.jsonl line by line, as text.
+    """Replay a record in a directory of its own and compare metrics.jsonl line by line, value by value.
 
     Args:
         recorded: a directory with config.json, environment.json and metrics.jsonl.
-        workdir: where to replay; an interrupted replay there is continued.
+        workdir: where to replay: empty, or with an interrupted replay of the same record by the same code.
         steps: stop after so many updates; 0: the whole run.
         reporter: told of the progress.
         started: time.time() at the start of the process.
 
     Raises:
-        WorkdirError: the directory holds something else, or the record has no line within `steps`.
+        ValueError: the record has no line within `steps`, or fewer updates.
+        WorkdirError: the directory holds something else.
     """
     config = read_config(recorded)
     assembly = assemble(config)
-    with record.locked(workdir), StopRequest() as stop:
-        record.claim(workdir, config, {})
+    last = steps or assembly.total_steps
+    there = [line for line in record.Lines(recorded / "metrics.jsonl").read() if line["step"] <= last]
+    if last > assembly.total_steps or not there:
+        raise ValueError(f"--steps={steps}: the record has {assembly.total_steps} updates and no line before the first")
+    with StopRequest() as stop, record.locked(workdir):
         environment = record.environment(assembly.fingerprints())
-        record.write_json(workdir / "environment.json", environment)
+        _claim(workdir, {"record": str(recorded.resolve()), "environment": environment})
+        record.claim(workdir, config, {})
         loop = Loop(assembly, workdir, reporter, stop, started)
         loop.run(until=steps)
-        here = loop.metrics.read()
-    there = record.Lines(recorded / "metrics.jsonl").read()
-    last = steps or assembly.total_steps
-    there = [line for line in there if line["step"] <= last]
-    here = [line for line in here if line["step"] <= last]
-    if not there:
-        raise record.WorkdirError(f"the record has no line within {last} updates: pass a larger --steps, or none")
-    return Comparison(
-        len(there),
-        first_difference(there, here),
-        record.differences(record.read_json(recorded / "environment.json"), environment),
-    )
+        here = [line for line in loop.metrics.read() if line["step"] <= last]
+        found = Comparison(
+            len(there),
+            first_difference(there, here),
+            record.differences(record.read_json(recorded / "environment.json"), environment),
+        )
+        record.write_json(workdir / ".reproduced.json", found._asdict())
+    return found
+
+
+def _claim(workdir: Path, replay: dict[str, Any]) -> None:
+    """Take an empty directory, or go on with an unfinished replay of this record by this very code."""
+    marker = workdir / ".replay.json"
+    if not any(path.name != ".lock" for path in workdir.iterdir()):
+        record.write_json(marker, replay)
+        return
+    same = marker.exists() and record.read_json(marker) == replay and not replay["environment"]["dirty"]
+    if not same or (workdir / ".reproduced.json").exists():
+        raise record.WorkdirError(
+            f"workdir {workdir} holds something else or a finished replay: pass an empty --workdir"
+        )
 
 
 def first_difference(there: list[dict[str, Any]], here: list[dict[str, Any]]) -> str:

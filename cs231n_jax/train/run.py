@@ -27,8 +27,8 @@ def run(config: Config, workdir: Path, overrides: dict[str, Any], reporter: Repo
         DivergedError: gradients stopped being finite.
         Interrupted: a signal came; the same call continues.
     """
-    assembly = assemble(config)
-    with record.locked(workdir), StopRequest() as stop:
+    with StopRequest() as stop, record.locked(workdir):
+        assembly = assemble(config)
         record.claim(workdir, config, overrides)
         if (workdir / "result.json").exists():
             reporter.line(f"the run in {workdir} is finished; this is its result again")

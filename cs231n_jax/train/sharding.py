@@ -13,7 +13,10 @@ BATCH_AXES = ("data", "fsdp")
 
 @dataclass(kw_only=True, slots=True)
 class MeshConfig:
-    """How many devices along each axis; data=0 takes all that are left."""
+    """How many devices along each axis; data=0 takes all that are left.
+
+    The batch is split over both axes. Parameters and optimizer state are whole on every device of either.
+    """
 
     data: int = 0
     fsdp: int = 1

@@ -17,9 +17,9 @@ def make_train_step(
     """The function (state, batch) -> state of one update, to be jitted with the state donated.
 
     The loss is differentiated as a sum and divided by the global count, so that masks, uneven batches and devices
-    give the same gradient. Where the loss or a gradient is not finite, the whole update is dropped (parameters,
-    statistics, metrics and optimizer state stay) and counted in `state.dropped`; after more than `max_dropped` in a
-    row nothing moves any more, until the loop looks and stops.
+    give the same gradient. Where the loss, a gradient or a new parameter is not finite, the whole update is dropped
+    (parameters, statistics, metrics and optimizer state stay) and counted in `state.dropped`; after more than
+    `max_dropped` in a row nothing moves any more, until the loop looks and stops.
     """
 
     def train_step(state: TrainState, batch: Batch) -> TrainState:
@@ -31,11 +31,12 @@ def make_train_step(
 
         (total, (count, model_state, metrics)), grads = jax.value_and_grad(total_loss, has_aux=True)(state.params)
         grads = jax.tree.map(lambda g: g / count.astype(g.dtype), grads)
-        good = jnp.isfinite(total) & optim.all_finite(grads) & (state.dropped <= max_dropped)
 
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         running = {name: state.metrics[name] + metrics[name] for name in metrics}
-        new = (optim.apply_updates(state.params, updates), model_state, opt_state, running)
+        moved = optim.apply_updates(state.params, updates)
+        good = jnp.isfinite(total) & optim.all_finite((grads, moved)) & (state.dropped <= max_dropped)
+        new = (moved, model_state, opt_state, running)
         old = (state.params, state.model_state, state.opt_state, state.metrics)
         params, new_model_state, opt_state, running = jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)
         return TrainState(

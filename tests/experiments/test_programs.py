@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
 from cs231n_jax.train import snapshots
@@ -19,6 +21,7 @@ SHORT = (
     "--config.model.options.width=4",
     "--config.train.steps=6ep",
     "--config.snapshots.members=3",
+    "--config.schedule.cycles=3",
     "--config.data.augment=crop_flip",
 )
 
@@ -109,6 +112,38 @@ def test_reproduce_names_the_first_difference(workdir, tmp_path):
     assert "environment differs, versions.jax: '0.0.1'" in done.stdout
 
 
+def test_reproduce_never_compares_an_old_replay(workdir, tmp_path):
+    """A finished replay, the record itself, and steps that the record does not have are refused."""
+    good("reproduce", str(workdir), f"--workdir={tmp_path / 'replay'}", "--steps=14")
+    for target, steps, message in (
+        (tmp_path / "replay", 14, "finished replay"),
+        (workdir, 14, "finished replay"),
+        (tmp_path / "new", 85, "the record has 84 updates"),
+        (tmp_path / "new", 5, "no line before"),
+    ):
+        before = {p: p.read_bytes() for p in workdir.iterdir() if p.is_file()}
+        done = run("reproduce", str(workdir), f"--workdir={target}", f"--steps={steps}")
+        assert (done.returncode, message in done.stderr) == (1, True), done.stderr
+        assert before == {p: p.read_bytes() for p in workdir.iterdir() if p.is_file()}
+
+
+def test_float64_computes_in_float64(tmp_path):
+    good("train", f"--workdir={tmp_path / 'run'}", *SHORT, "--config.model.dtype=float64", "--config.train.steps=5")
+    _, params, state = snapshots.load(tmp_path / "run")
+    assert {x.dtype.name for x in jax.tree.leaves((params, state))} == {"float64"}
+    assert "snapshot at step 5" in good("evaluate", f"--workdir={tmp_path / 'run'}")
+
+
+def test_frozen_stages_and_uneven_evaluation_batches(tmp_path):
+    output = good(
+        "train", f"--workdir={tmp_path / 'run'}", *SHORT, "--config.train.steps=6",
+        "--config.model.options.frozen=('stem',)", "--config.data.eval_batch_size=100",
+    )  # fmt: skip
+    assert "average of weights" in output
+    _, _, state = snapshots.load(tmp_path / "run")
+    assert np.all(state["batch_stats"]["stem_norm"]["mean"] == 0)
+
+
 def test_plan_tells_sizes_and_draws(tmp_path):
     output = good("plan", f"--workdir={tmp_path}", "--config=experiments/configs/cifar10_resnet.py:resnet20",
                   "--config.data.name=synthetic")  # fmt: skip
@@ -133,6 +168,11 @@ def test_replay_config_is_the_same_run(workdir):
         ("reproduce", [], 2, "give one record"),
         ("reproduce", ["/nowhere"], 1, "is no record"),
         ("plan", ["--config.model.nam=x"], 2, "did you mean name"),
+        ("plan", ["--config.seed.foo=1"], 2, "config.seed is a value"),
+        ("plan", ["--config=README.md"], 2, "README.md is no config"),
+        ("plan", ["--config=experiments/configs/replay.py:/nowhere.json"], 2, "/nowhere.json"),
+        ("plan", ["--config.snapshots.members=2"], 1, "schedule.cycles=5"),
+        ("plan", ["--config.train.steps=3"], 1, "do not fit 3 updates"),
     ],
 )
 def test_mistakes_are_one_clear_line(program, words, code, message):

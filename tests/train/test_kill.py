@@ -23,6 +23,9 @@ SHORT = (
 )
 
 
+ALONE = ("--config.schedule.name=constant", "--config.snapshots.members=0")
+
+
 def command(workdir: Path, *flags: str) -> list[str]:
     return [sys.executable, "-m", "experiments.train", f"--workdir={workdir}", *flags]
 
@@ -148,6 +151,56 @@ def test_damaged_newest_snapshot_is_named_and_the_one_before_used(undisturbed, t
     assert [p.name for p in (workdir / "snapshots").glob("*.damaged*")]
 
 
+def test_signal_in_an_evaluation_then_a_kill(tmp_path):
+    """The evaluation that a signal cut off is made once, though a kill follows right behind its line."""
+    flags = (
+        *SHORT[:1], "--config.train.steps=8ep", "--config.train.save_every=6ep", "--config.snapshots.members=0",
+        "--config.data.eval_batch_size=1",
+    )  # fmt: skip
+    finish(tmp_path / "reference", *flags)
+    workdir = tmp_path / "run"
+    lines = workdir / "metrics.jsonl"
+
+    def wait_for(text: str, count: int) -> subprocess.Popen:
+        process = start(workdir, *flags)
+        while not lines.exists() or lines.read_text().count(text) < count:
+            assert process.poll() is None
+            time.sleep(0.002)
+        return process
+
+    process = wait_for('"split": "train"', 2)  # the evaluation after epoch 2 begins, one example a batch
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 75
+    assert snapshots.manifest(workdir, 28)["pending"] == "eval"
+    process = wait_for('"split": "eval"', 1)
+    process.kill()
+    process.wait()
+    finish(workdir, *flags)
+    assert lines.read_bytes() == (tmp_path / "reference" / "metrics.jsonl").read_bytes()
+
+
+def test_torn_last_lines_are_dropped(tmp_path):
+    workdir = tmp_path / "run"
+    process = start(workdir, *SHORT)
+    while not snapshots.steps(workdir):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    for name in ("metrics.jsonl", "timing.jsonl"):
+        with (workdir / name).open("a") as file:
+            file.write('{"step": 42, "sec')
+    finish(workdir, *SHORT)
+
+
+def test_workdir_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("mine")
+    done = subprocess.run(command(tmp_path), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, "holds no run, but other files" in done.stderr) == (1, True)
+    assert (tmp_path / "metrics.jsonl").read_text() == "mine"
+    assert not (tmp_path / "config.json").exists()
+
+
 def test_a_finished_run_prints_its_table_again(undisturbed):
     reference, _ = undisturbed
     before = {p: p.stat().st_mtime_ns for p in reference.rglob("*") if p.is_file()}
@@ -168,6 +221,7 @@ def test_a_finished_run_prints_its_table_again(undisturbed):
         (["--config.data.name=cifar10", "--config.data.dir=/nowhere/at/all"], 1, "/nowhere/at/all"),
         (["--config.train.steps=10 epochs"], 1, "train.steps"),
         (["--config.optimizer.learning_rate=1e30"], 1, "not finite at update"),
+        (["--config.train.steps=1", "--config.optimizer.learning_rate=1e39", *ALONE], 1, "not finite at update 1"),
         (["--config.model.name=resnet99"], 1, "unknown model"),
         (["stray"], 2, "stray"),
     ],
