@@ -177,29 +177,41 @@ def calls(model: nn.Module, *inputs: Any) -> list[Call]:
         *inputs: arrays or jax.ShapeDtypeStructs that the model is called on; nothing is computed.
     """
     found: list[Call] = []
-    variables = specs(model, *inputs)
-    params = variables["params"]
+    params = specs(model, *inputs)["params"]
 
     def record(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         output = call(*args, **kwargs)
         own = _own_specs(params, context.module.path)
-        if own and context.method_name == "__call__":
+        if own and context.method_name == "__call__" and not context.module.is_initializing():
             kind = type(context.module).__name__
             found.append(Call("/".join(context.module.path), kind, output.shape, own))
         return output
 
+    with nn.intercept_methods(record):
+        outputs(model, *inputs)
+    return found
+
+
+def outputs(model: nn.Module, *inputs: Any, method: str | None = None) -> Any:
+    """What a model returns in inference, as jax.ShapeDtypeStructs; nothing is computed.
+
+    Args:
+        model: a module made by `models.create`.
+        *inputs: arrays or jax.ShapeDtypeStructs that the model is called on.
+        method: name of another method than __call__, such as "features".
+    """
+
     def run(variables: Any, *inputs: Any) -> Any:
         state = {name: tree for name, tree in variables.items() if name != "params"}
-        return apply(model, variables["params"], state, *inputs)[0]
+        return apply(model, variables["params"], state, *inputs, method=method)[0]
 
-    shapes = jax.tree.map(
-        lambda spec: jax.ShapeDtypeStruct(spec.shape, spec.dtype),
-        variables,
-        is_leaf=lambda x: isinstance(x, initialisers.Spec),
+    def shape(spec: initialisers.Spec) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(spec.shape, spec.dtype)
+
+    variables = specs(model, *inputs)
+    return jax.eval_shape(
+        run, jax.tree.map(shape, variables, is_leaf=lambda x: isinstance(x, initialisers.Spec)), *inputs
     )
-    with nn.intercept_methods(record):
-        jax.eval_shape(run, shapes, *inputs)
-    return found
 
 
 def _own_specs(params: Any, path: tuple[str, ...]) -> dict[str, initialisers.Spec]:

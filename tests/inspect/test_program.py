@@ -1,0 +1,30 @@
+"""The program that prints what a model is made of."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--model=resnet50",), 0, ("4.089 · 10⁹ multiply-adds", "stage4_block3/norm3")),
+        (
+            ("--model=vgg11_cifar", "--image=64x64x3", "--option=width=2", "--table=fields"),
+            0,
+            ("receptive fields", "stage2", "16×16"),
+        ),
+        (("--model=lenet5", "--image=32x32"), 2, ("--image=224x224x3",)),
+    ],
+)
+def test_program(arguments, code, words):
+    command = [sys.executable, "-m", "experiments.inspect_model", *arguments]
+    wide = {**os.environ, "COLUMNS": "120"}
+    done = subprocess.run(command, cwd=ROOT, env=wide, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert all(word in done.stdout + done.stderr for word in words)
