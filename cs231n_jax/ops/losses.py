@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Integer
 
 from cs231n_jax.ops.precision import at_least_float32
 
 
 def softmax_cross_entropy(
-    logits: Float[Array, "*n k"], labels: Int[Array, "*n"], *, label_smoothing: float = 0.0
+    logits: Float[Array, "*n k"], labels: Integer[Array, "*n"], *, label_smoothing: float = 0.0
 ) -> Float[Array, "*n"]:
     """Return the cross-entropy of the softmax of each row of scores with a class label.
 
@@ -33,8 +33,8 @@ def softmax_cross_entropy(
     if not 0.0 <= label_smoothing < 1.0:
         raise ValueError(f"label_smoothing is {label_smoothing}; it must be at least 0 and below 1.")
     z = logits.astype(at_least_float32(logits.dtype))
-    classes = lax.broadcasted_iota(labels.dtype, z.shape, z.ndim - 1)
-    chosen = classes == jnp.expand_dims(labels, -1)
+    classes = lax.broadcasted_iota(jnp.int32, z.shape, z.ndim - 1)
+    chosen = classes == jnp.expand_dims(labels.astype(jnp.int32), -1)
     # Subtracting the maximum first keeps every exponent at or below 0; it cancels in the loss and in its derivative.
     z = z - lax.stop_gradient(z.max(-1, keepdims=True))
     # A selection and a sum instead of a gather: its derivative is elementwise, where a gather's is a slow scatter.

@@ -98,7 +98,7 @@ def test_a_constant_channel():
     (y, mean, var), pull = jax.vjp(functools.partial(batch_norm, eps=EPS), x, scale, bias)
     # The mean is off by a rounding, 7·6e-8, and then multiplied by 1/√eps = 316.
     np.testing.assert_allclose(y[..., 2], np.broadcast_to(bias[2], y.shape[:-1]), rtol=0, atol=3e-4)
-    assert var[2] == 0
+    assert 0 <= var[2] < 1e-12
     assert all(jnp.isfinite(g).all() for g in pull((jnp.ones_like(y), jnp.ones_like(mean), jnp.ones_like(var))))
 
 
@@ -134,7 +134,9 @@ def test_second_derivatives(x64):
         return jnp.sin(y * jnp.broadcast_to(scale[None], x.shape) + jnp.broadcast_to(bias[None], x.shape)).sum()
 
     ours = lambda x: jnp.sin(batch_norm(x, scale, bias, eps=EPS)[0]).sum()  # noqa: E731
-    hessian = jax.hessian(plain)(x)
-    np.testing.assert_allclose(jax.hessian(ours)(x), hessian, rtol=0, atol=1e-12 * float(jnp.abs(hessian).max()))
+    hessian = jax.jit(jax.hessian(plain))(x)
+    np.testing.assert_allclose(
+        jax.jit(jax.hessian(ours))(x), hessian, rtol=0, atol=1e-12 * float(jnp.abs(hessian).max())
+    )
     with pytest.raises(TypeError, match="custom_vjp"):
         jax.jvp(ours, (x,), (x,))
