@@ -94,10 +94,10 @@ def test_initialisation_is_fast(name):
     row = registry.VARIANTS[name]
     model = models.create(name)
     seconds = []
-    for _ in range(3):  # the best of three: the machine is shared
-        start = time.perf_counter()
+    for _ in range(3):  # the best of three, in processor time: the machine is shared
+        start = time.process_time()
         variables = functional.init(model, 0, image((1, *row.input_shape)))
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
         del variables
         if seconds[-1] <= 0.5 + 25e-9 * row.parameters:
             break

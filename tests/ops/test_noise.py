@@ -71,6 +71,8 @@ def test_join_is_the_mean_or_the_weighted_sum():
 def test_local_drop_path_draws_every_set_with_its_chance(inputs, drop_rate):
     draws = jax.vmap(lambda key: noise.local_drop_path(key, inputs, drop_rate=drop_rate))(KEYS)
     np.testing.assert_allclose(draws.sum(1), 1.0, rtol=1e-6)
+    # 4.5 standard deviations of a mean of weights in [0, 1]; by symmetry every input has the weight 1 / k
+    np.testing.assert_allclose(draws.mean(0), 1 / inputs, atol=4.5 * 0.5 / np.sqrt(len(KEYS)))
     kept = np.asarray(draws > 0)
     np.testing.assert_allclose(draws, kept / kept.sum(1, keepdims=True), rtol=1e-6)
     for pattern, chance in regularizers.local_drop_path_chances(inputs, drop_rate).items():
