@@ -14,6 +14,7 @@ from cs231n_jax.optim.base import (
     Number,
     at_least_float32,
     check_range,
+    float_dtype,
     increment,
     require_params,
     scalar,
@@ -53,7 +54,7 @@ def track_mean(start: int = 0, *, state_dtype: DTypeLike | None = None) -> Gradi
     Reference: Polyak, Juditsky 1992, equation 2.
     """
     check_range("start", start, 0)
-    return _track(lambda count: 1 / jnp.maximum(count - start, 1).astype(jnp.float32), state_dtype)
+    return _track(lambda count: 1 / jnp.maximum(count - start, 1).astype(float_dtype()), state_dtype)
 
 
 def average_of(state: PyTree) -> PyTree:

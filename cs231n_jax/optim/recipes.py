@@ -100,7 +100,17 @@ def adagrad(
     eps_inside_sqrt: bool = False,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformation:
-    """s ← s + g²; x ← x − learning_rate·g / (√s + eps). The form of torch; see `scale_by_adagrad`."""
+    """s ← s + g²; x ← x − learning_rate·g / (√s + eps).
+
+    Args:
+        learning_rate: ≥ 0.
+        eps: ≥ 0.
+        initial_accumulator: s before the first update, ≥ 0.
+        eps_inside_sqrt: √(s + eps) in place of √s + eps, as optax.
+        state_dtype: of s; that of the parameters by default.
+
+    Reference: torch.optim.Adagrad; see `scale_by_adagrad` for how optax.adagrad differs.
+    """
     step = scale_by_adagrad(
         eps, eps_inside_sqrt=eps_inside_sqrt, initial_accumulator=initial_accumulator, state_dtype=state_dtype
     )
@@ -158,7 +168,20 @@ def adam(
     eps_uncorrected: bool = False,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformation:
-    """x ← x − learning_rate·m̂ / (√v̂ + eps). Equal to torch.optim.Adam and optax.adam; see `scale_by_adam`."""
+    """x ← x − learning_rate·m̂ / (√v̂ + eps), with m̂ and v̂ as in `scale_by_adam`.
+
+    Args:
+        learning_rate: ≥ 0.
+        b1: in [0, 1).
+        b2: in [0, 1).
+        eps: ≥ 0.
+        bias_correction: off, the uncorrected moments are used.
+        eps_inside_sqrt: √(v̂ + eps) in place of √v̂ + eps.
+        eps_uncorrected: eps is added to √v before v is corrected, as TensorFlow and Keras.
+        state_dtype: of m and v; that of the parameters by default.
+
+    Reference: Kingma, Ba 2015, algorithm 1; equal to torch.optim.Adam and optax.adam.
+    """
     step = scale_by_adam(
         b1,
         b2,

@@ -53,9 +53,21 @@ def pairs() -> dict[str, tuple[Any, Any]]:
     }
 
 
+def extras() -> dict[str, tuple[Any, Any]]:
+    """What measuring costs: ours with it, and optax's momentum without."""
+    import optax
+
+    plain, rival = optim.momentum(RATE), optax.sgd(RATE, 0.9)
+    return {
+        "momentum, gradient norm": (optim.chain(optim.measure_gradient_norm(), plain), rival),
+        "momentum, update ratio": (optim.chain(plain, optim.measure_update_ratio()), rival),
+        "momentum, drop_nonfinite": (optim.drop_nonfinite(plain, 1), optax.apply_if_finite(rival, 1)),
+    }
+
+
 def run(quick: bool) -> list[dict]:
-    """All recipes, or three of them with `quick`; one row each."""
-    names = QUICK if quick else tuple(pairs())
+    """All recipes and what measuring adds, or three of them with `quick`; one row each."""
+    names = QUICK if quick else (*pairs(), *extras())
     return [compare(name, 10 if quick else 40) for name in names]
 
 
@@ -63,7 +75,7 @@ def compare(name: str, count: int) -> dict:
     """Interleaved rounds of one recipe.
 
     Args:
-        name: a key of `pairs`.
+        name: a key of `pairs` or `extras`.
         count: rounds that are timed.
 
     Returns:
@@ -72,7 +84,7 @@ def compare(name: str, count: int) -> dict:
     """
     import optax
 
-    ours, theirs = pairs()[name]
+    ours, theirs = (pairs() | extras())[name]
     shapes = parameter_shapes()
     programs = {
         "ours": Program(ours, optim.apply_updates, shapes),
