@@ -116,7 +116,9 @@ def _forward(x: Array, scale: Array, bias: Array, residual: Array | None, *, eps
     wide = x.astype(at_least_float32(x.dtype))
     mean = wide.mean(axes)
     var = jnp.square(wide - _over(mean, x)).mean(axes)
-    return normalize(x, mean, var, scale, bias, eps=eps, relu=relu, residual=residual), mean, var
+    # Without the barrier x − mean would be kept as an array of its own, because both the variance and y contain it.
+    fixed = lax.optimization_barrier(mean)
+    return normalize(x, fixed, var, scale, bias, eps=eps, relu=relu, residual=residual), mean, var
 
 
 @functools.partial(jax.jit, static_argnames=("eps",))
