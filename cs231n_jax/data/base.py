@@ -227,7 +227,7 @@ class PixelStatistics:
     """Exact mean and standard deviation per channel of 8-bit pixels, gathered in integers."""
 
     def __init__(self):
-        self._counts = None  # [C, 256] int64
+        self._counts: typing.Any = None  # [C, 256] int64, from the first image on
 
     def add(self, images: np.ndarray) -> None:
         """Count the pixels of uint8 [N, H, W, C]."""

@@ -7,6 +7,7 @@ import gzip
 import importlib.util
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -87,5 +88,5 @@ def _loaded_table() -> np.ndarray:
             raise ModuleNotFoundError(
                 f"the digits come with scikit-learn, which cannot be imported ({error}); pip install scikit-learn"
             ) from error
-        digits = load_digits()
+        digits: Any = load_digits()  # a Bunch
     return np.concatenate([digits.data, digits.target[:, None]], axis=1)

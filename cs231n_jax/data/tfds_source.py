@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def _decode(config: DataConfig, directory: Path, split: str) -> cache.Decoded:
     with _quiet():
         import tensorflow_datasets as tfds
 
-        builder = tfds.builder_from_directory(str(directory))
+        builder: Any = tfds.builder_from_directory(str(directory))
         features = builder.info.features
         if not {"image", "label"} <= set(features):
             raise ValueError(

@@ -198,7 +198,7 @@ def _read_legacy(file: BinaryIO, path: Path) -> Any:
         magic = None
     if magic != _LEGACY_MAGIC:
         raise ValueError(f"{path.name} is no file that torch.save has written")
-    unpickle(), unpickle()  # protocol version, sizes of types
+    _ = unpickle(), unpickle()  # protocol version, sizes of types
     content, keys = unpickle(), unpickle()
     for key in keys:
         count = int(np.frombuffer(file.read(8), np.int64)[0])

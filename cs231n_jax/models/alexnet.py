@@ -1,12 +1,12 @@
 """AlexNet: as published in 2012, and in the one-column layout whose weights torchvision has."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 
 from cs231n_jax.models.base import Model, Variant
-from cs231n_jax.models.layers import Conv, Dense, Initialiser, dropout
+from cs231n_jax.models.layers import Conv, Dense, dropout
 from cs231n_jax.ops import activations, init, pool
 from cs231n_jax.ops.adaptive_pool import adaptive_avg_pool
 from cs231n_jax.ops.lrn import local_response_norm
@@ -98,7 +98,7 @@ class _Stage(nn.Module):
         return pool.max_pool(x, 3, stride=2) if self.pooled else x
 
 
-def _start(fan_in: int, bias: float | None) -> dict[str, Initialiser]:
+def _start(fan_in: int, bias: float | None) -> dict[str, Any]:
     """Initialisers: N(0, 0.01²) and a constant bias as published, or torch's default where `bias` is None."""
     if bias is None:
         return dict.fromkeys(("init", "bias_init"), partial(init.torch_uniform, fan_in=fan_in))

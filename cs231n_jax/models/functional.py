@@ -31,7 +31,9 @@ class Unset(meta.AxisMetadata[jax.Array]):
         """Lifted transforms over parameters would change what a spec means."""
         raise NotImplementedError("a variable under nn.scan or nn.vmap: stack drawn parameters instead")
 
-    remove_axis = add_axis
+    def remove_axis(self, index: int, params: dict[Any, Any]) -> "Unset":
+        """As `add_axis`."""
+        return self.add_axis(index, params)
 
     def tree_flatten(self) -> tuple[tuple[()], initialisers.Spec]:
         """No children: the spec is static."""
@@ -153,7 +155,7 @@ def apply(
         *inputs,
         train=train,
         noise=noise,
-        rngs={"noise": key} if noise else None,
+        rngs={"noise": key} if key is not None else None,
         mutable=list(model_state) if train else [],
         method=method,
     )

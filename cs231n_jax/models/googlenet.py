@@ -1,7 +1,7 @@
 """GoogLeNet: inception modules and two auxiliary classifiers, in torchvision's and in the published layout."""
 
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -40,7 +40,7 @@ class ConvUnit(nn.Module):
     @nn.compact
     def __call__(self, x: Array, mode: Mode) -> Array:
         """[N, H, W, C] -> [N, H/stride, W/stride, features]."""
-        size = {"stride": self.stride, "padding": self.kernel // 2}
+        size: dict[str, Any] = {"stride": self.stride, "padding": self.kernel // 2}
         if self.batch_norm:
             x = Conv(self.features, self.kernel, **size, init=partial(init.normal, std=0.01), name="conv")(x)
             return BatchNorm(eps=1e-3, name="norm")(x, train=mode.train, relu=True)

@@ -1,7 +1,7 @@
 """Residual networks with the rectifier after the sum: ImageNet and CIFAR forms, wide ones, stochastic depth."""
 
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -145,7 +145,7 @@ class ResNet(Model):
 
     def _stem(self, x: Array, mode: Mode) -> Array:
         imagenet = self.stem == "imagenet"
-        size = {"kernel": 7, "stride": 2, "padding": 3} if imagenet else {"kernel": 3, "padding": 1}
+        size: dict[str, Any] = {"kernel": 7, "stride": 2, "padding": 3} if imagenet else {"kernel": 3, "padding": 1}
         x = Conv(self.width, **size, init=fan_out, name="stem_conv")(x)
         x = BatchNorm(name="stem_norm")(x, train=mode.train, relu=True)
         return pool.max_pool(x, 3, stride=2, padding=1) if imagenet else x

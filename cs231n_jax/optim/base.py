@@ -37,7 +37,7 @@ class Transformation(Protocol):
     """Anything with the two functions: ours, or optax's."""
 
     @property
-    def init(self) -> Callable[[PyTree], PyTree]:
+    def init(self) -> Callable[..., PyTree]:
         """Params -> state."""
         ...
 

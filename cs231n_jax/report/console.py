@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 PLAIN_SECONDS = 30.0  # at most this long without a word in a log
+LOG_WIDTH = 250  # characters that a table may take in a log, where no line need be folded
 
 
 class ConsoleReporter:
@@ -17,6 +18,8 @@ class ConsoleReporter:
     def __init__(self, console: Console | None = None):
         """`console`: a rich console; None for standard output."""
         self.console = console or Console(highlight=False, soft_wrap=True)
+        if not self.console.is_terminal:
+            self.console.width = LOG_WIDTH
         columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self._bar = Progress(*columns, TextColumn("ETA"), TimeRemainingColumn(), console=self.console)
         self._live = self.console.is_terminal

@@ -1,4 +1,4 @@
-"""The compiled train step of ResNet-20 beside the same step in plain Flax and in torch.
+"""The compiled train step of ResNet-20 (or another net) beside the same step in plain Flax and in torch.
 
 Batch 128 of 32×32×3 images, float32, batch norm by batch statistics, momentum 0.9, L2 1e-4. Ours is the step that
 `experiments.train` compiles: it also standardises bytes, keeps the metrics and checks for numbers that are not finite.
@@ -24,6 +24,13 @@ _ROOT = Path(__file__).parents[2]
 _WARM_UP = 3
 _BATCH = 128
 
+# Options that leave out the random regularizers, which the rival networks do not have
+PLAIN: dict[str, dict[str, Any]] = {
+    "nin_cifar": {"drop_rate": 0.0},
+    "googlenet_cifar": {"drop_rate": 0.0},
+    "fractalnet20": {"drop_rates": (0.0,) * 5, "path_drop_rate": 0.0, "global_rate": 0.0},
+}
+
 
 def run(quick: bool) -> list[dict]:
     """Interleaved rounds in one process, once with the programs' allocator setting and once without.
@@ -36,27 +43,27 @@ def run(quick: bool) -> list[dict]:
         the same process with its interval, seconds to trace and to compile, and megabytes of temporaries.
     """
     rounds = 6 if quick else 40
-    return [row for keep in (True, False) for row in _in_a_process(rounds, keep)]
+    return [row for keep in (True, False) for row in in_a_process(rounds, keep)]
 
 
-def _in_a_process(rounds: int, keep: bool) -> list[dict]:
+def in_a_process(rounds: int, keep: bool, net: str = "resnet20", batch: int = _BATCH) -> list[dict]:
     """The allocator must be set before jax starts its threads, so every setting has its own process."""
-    command = [sys.executable, "-m", "experiments.benchmarks.convolution", f"--rounds={rounds}"]
-    command += ["--keep-pages"] if keep else []
+    command = [sys.executable, "-P", "-m", "experiments.benchmarks.convolution", f"--rounds={rounds}"]
+    command += [f"--net={net}", f"--batch={batch}", *(["--keep-pages"] if keep else [])]
     done = subprocess.run(command, cwd=_ROOT, check=True, capture_output=True, text=True)
     return [{"pages kept": "yes" if keep else "no", **json.loads(line)} for line in done.stdout.splitlines()]
 
 
-def measure(rounds: int) -> list[dict]:
+def measure(rounds: int, net: str, batch: int) -> list[dict]:
     """Time all programs in this process, one step each a round, in alternating order."""
     import numpy as np
 
     random = np.random.default_rng(0)
-    images = random.integers(0, 256, (_BATCH, 32, 32, 3), np.uint8)
-    labels = random.integers(0, 10, _BATCH).astype(np.int32)
-    programs = {"flax + optax": _flax(images, labels), "cs231n_jax": _ours(images, labels)}
-    if find_spec("torch"):
-        programs["torch, channels last"] = _torch(images, labels)
+    images = random.integers(0, 256, (batch, 32, 32, 3), np.uint8)
+    labels = random.integers(0, 10, batch).astype(np.int32)
+    programs = {"flax + optax": _flax(images, labels, net), "cs231n_jax": _ours(images, labels, net)}
+    if find_spec("torch") and (torch_step := _torch(images, labels, net)):
+        programs["torch, channels last"] = torch_step
 
     seconds: dict[str, list[float]] = {name: [] for name in programs}
     for round_number in range(_WARM_UP + rounds):
@@ -87,7 +94,7 @@ def _interval(own: Any, rival: Any, draws: int = 2000) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _ours(images: Any, labels: Any) -> tuple[Callable[[], None], dict]:
+def _ours(images: Any, labels: Any, net: str) -> tuple[Callable[[], None], dict]:
     import jax.numpy as jnp
 
     from cs231n_jax import models
@@ -96,7 +103,8 @@ def _ours(images: Any, labels: Any) -> tuple[Callable[[], None], dict]:
     from cs231n_jax.train import state
     from cs231n_jax.train.step import make_train_step
 
-    task = Classification(models.create("resnet20"), mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.2435, 0.2616))
+    model = models.create(net, **PLAIN.get(net, {}))
+    task = Classification(model, mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.2435, 0.2616))
     config = OptimizerConfig(name="momentum", learning_rate=0.1, momentum=0.9, weight_decay=1e-4)
     optimizer = config.build(lambda step: 0.1)
     batch = {"image": jnp.asarray(images), "label": jnp.asarray(labels)}
@@ -104,14 +112,22 @@ def _ours(images: Any, labels: Any) -> tuple[Callable[[], None], dict]:
     return _compiled(lambda now, batch: (step(now, batch), None), state.create(task, optimizer, 0, batch), batch)
 
 
-def _flax(images: Any, labels: Any) -> tuple[Callable[[], None], dict]:
+def _flax(images: Any, labels: Any, net: str) -> tuple[Callable[[], None], dict]:
+    """The rival's own initialisation would compile for minutes; any small random numbers do for a clock."""
+    import jax
     import jax.numpy as jnp
+    import numpy as np
+    import optax
 
-    from experiments.benchmarks import plain_flax
+    from experiments.benchmarks import plain_flax, plain_flax_nets
 
     pixels = jnp.asarray(images, jnp.float32) / 127.5 - 1
-    start, step = plain_flax.build(pixels)
-    return _compiled(step, start, pixels, jnp.asarray(labels))
+    model, random = plain_flax_nets.NETS[net](), np.random.default_rng(0)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), pixels)
+    variables = jax.tree.map(lambda x: jnp.asarray(0.05 * random.standard_normal(x.shape, np.float32)), shapes)
+    optimizer = optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(0.1, 0.9))
+    step = plain_flax.make_step(model, optimizer)
+    return _compiled(step, (variables, optimizer.init(variables["params"])), pixels, jnp.asarray(labels))
 
 
 def _compiled(step: Callable[..., Any], start: Any, *batch: Any) -> tuple[Callable[[], None], dict]:
@@ -134,23 +150,27 @@ def _compiled(step: Callable[..., Any], start: Any, *batch: Any) -> tuple[Callab
     return update, {"trace s": round(trace, 2), "compile s": round(compile_, 2), "temporaries MB": round(megabytes)}
 
 
-def _torch(images: Any, labels: Any) -> tuple[Callable[[], None], dict]:
+def _torch(images: Any, labels: Any, net: str) -> tuple[Callable[[], None], dict] | None:
     import torch
 
     from experiments.benchmarks import plain_torch
 
+    if net not in plain_torch.NETS:
+        return None
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float().div(127.5).sub(1)
     pixels, classes = pixels.to(memory_format=torch.channels_last), torch.from_numpy(labels).long()
-    step = plain_torch.build()
+    step = plain_torch.build(net)
     return lambda: step(pixels, classes).item(), {}
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=TITLE.replace("%", "%%"))
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--net", default="resnet20")
+    parser.add_argument("--batch", type=int, default=_BATCH)
     parser.add_argument("--keep-pages", action="store_true", help="set the allocator as the programs do")
     arguments = parser.parse_args()
     if arguments.keep_pages:
         keep_pages()
-    for measured in measure(arguments.rounds):
+    for measured in measure(arguments.rounds, arguments.net, arguments.batch):
         print(json.dumps(measured))

@@ -45,14 +45,23 @@ class ResNet20(nn.Module):
         return nn.Dense(10)(x.mean((1, 2)))
 
 
-def build(images: jax.Array) -> tuple[Any, Callable[[Any, jax.Array, jax.Array], tuple[Any, jax.Array]]]:
+def build(
+    images: jax.Array, model: nn.Module | None = None
+) -> tuple[Any, Callable[[Any, jax.Array, jax.Array], tuple[Any, jax.Array]]]:
     """(state, step): state = (variables, optimizer state); step(state, images, labels) -> (state, loss), to be jitted.
 
-    SGD with momentum 0.9, rate 0.1, and L2 1e-4, batch norm by batch statistics.
+    SGD with momentum 0.9, rate 0.1, and L2 1e-4, batch norm by batch statistics. Without a model: ResNet-20.
     """
-    model = ResNet20()
+    model = model or ResNet20()
     optimizer = optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(0.1, 0.9))
     variables = jax.jit(model.init)(jax.random.key(0), images)
+    return (variables, optimizer.init(variables["params"])), make_step(model, optimizer)
+
+
+def make_step(
+    model: nn.Module, optimizer: optax.GradientTransformation
+) -> Callable[[Any, jax.Array, jax.Array], tuple[Any, jax.Array]]:
+    """The update (state, images, labels) -> (state, loss)."""
 
     def step(state: Any, images: jax.Array, labels: jax.Array) -> tuple[Any, jax.Array]:
         variables, opt_state = state
@@ -66,7 +75,7 @@ def build(images: jax.Array) -> tuple[Any, Callable[[Any, jax.Array, jax.Array],
         params = optax.apply_updates(variables["params"], updates)
         return ({"params": params, **updated}, opt_state), value
 
-    return (variables, optimizer.init(variables["params"])), step
+    return step
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The rival in torch: CIFAR ResNet-20, channels last, SGD with momentum."""
+"""The rivals in torch: CIFAR nets, channels last, SGD with momentum."""
 
 from collections.abc import Callable
 
@@ -37,9 +37,83 @@ def resnet20() -> nn.Module:
     return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
 
 
-def build() -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+def vgg11_bn() -> nn.Module:
+    """[N, 3, 32, 32] -> [N, 10]."""
+    layers, channels = [], 3
+    for stage in ((64,), (128,), (256, 256), (512, 512), (512, 512)):
+        for features in stage:
+            layers += [nn.Conv2d(channels, features, 3, 1, 1), nn.BatchNorm2d(features), nn.ReLU()]
+            channels = features
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10))
+
+
+class PreBlock(nn.Module):
+    """Pre-activation block of two 3×3 convolutions."""
+
+    def __init__(self, channels: int, features: int, stride: int):
+        super().__init__()
+        self.bn1, self.conv1 = nn.BatchNorm2d(channels), nn.Conv2d(channels, features, 3, stride, 1, bias=False)
+        self.bn2, self.conv2 = nn.BatchNorm2d(features), nn.Conv2d(features, features, 3, 1, 1, bias=False)
+        self.shortcut = nn.Conv2d(channels, features, 1, stride, bias=False) if channels != features else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Batch norm, ReLU, convolution, twice; the shortcut sees the first ReLU where the shape changes."""
+        active = F.relu(self.bn1(x))
+        y = self.conv2(F.relu(self.bn2(self.conv1(active))))
+        return y + (self.shortcut(active) if self.shortcut else x)
+
+
+def wrn16_4() -> nn.Module:
+    """[N, 3, 32, 32] -> [N, 10]."""
+    layers, channels = [nn.Conv2d(3, 16, 3, 1, 1, bias=False)], 16
+    for stage in range(3):
+        for block in range(2):
+            layers.append(PreBlock(channels, 64 << stage, 2 if stage and not block else 1))
+            channels = 64 << stage
+    end = (nn.BatchNorm2d(256), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(256, 10))
+    return nn.Sequential(*layers, *end)
+
+
+class DenseLayer(nn.Module):
+    """x -> (x, conv(relu(bn(x))))."""
+
+    def __init__(self, channels: int, growth: int):
+        super().__init__()
+        self.layer = nn.Sequential(
+            nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, growth, 3, 1, 1, bias=False)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Concatenate in the channels."""
+        return torch.cat((x, self.layer(x)), 1)
+
+
+def densenet40_12() -> nn.Module:
+    """[N, 3, 32, 32] -> [N, 10]."""
+    layers, channels = [nn.Conv2d(3, 16, 3, 1, 1, bias=False)], 16
+    for block in range(3):
+        if block:
+            between = nn.Conv2d(channels, channels, 1, bias=False)
+            layers += [nn.BatchNorm2d(channels), nn.ReLU(), between, nn.AvgPool2d(2)]
+        for _ in range(12):
+            layers.append(DenseLayer(channels, 12))
+            channels += 12
+    end = (nn.BatchNorm2d(channels), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10))
+    return nn.Sequential(*layers, *end)
+
+
+NETS: dict[str, Callable[[], nn.Module]] = {
+    "resnet20": resnet20,
+    "vgg11_bn_cifar": vgg11_bn,
+    "wrn16_4": wrn16_4,
+    "densenet40_12": densenet40_12,
+}
+
+
+def build(net: str = "resnet20") -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     """A function (images [N, 3, 32, 32], labels [N]) -> loss that makes one update."""
-    model = resnet20().to(memory_format=torch.channels_last)
+    model = NETS[net]().to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
 
     def step(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
