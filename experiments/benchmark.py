@@ -6,6 +6,9 @@ import importlib
 import json
 import os
 import pkgutil
+import platform
+from datetime import date
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,10 +17,12 @@ import jax
 from absl import flags
 
 from cs231n_jax.report.console import ConsoleReporter
+from cs231n_jax.train import record
 from experiments import benchmarks
 from experiments.overrides import UsageError, nearest
 
 _QUICK = flags.DEFINE_bool("quick", False, "Fewer rounds: to see that it works, not for numbers.")
+_PAGES = flags.DEFINE_string("pages", "", "A folder for a page NAME.md of each benchmark.")
 _JSON = flags.DEFINE_string("json", "", "A file that gets the rows as JSON.")
 
 
@@ -45,14 +50,43 @@ def main(arguments: list[str]) -> None:
     jax.config.update("jax_enable_compilation_cache", False)  # compile times are measured too
     results = {}
     with ConsoleReporter() as reporter:
-        reporter.line(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}, jax {jax.__version__}")
+        reporter.line(where())
         for name in names:
+            load = os.getloadavg()[0]
             results[name] = known[name].run(_QUICK.value)
             header = list(dict.fromkeys(key for row in results[name] for key in row))
             rows = [[show(row.get(key, "")) for key in header] for row in results[name]]
             reporter.table(known[name].TITLE, header, rows)
+            if _PAGES.value:
+                write_page(Path(_PAGES.value) / f"{name}.md", known[name], load, [header, *rows])
     if _JSON.value:
         Path(_JSON.value).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def where() -> str:
+    """The machine and the versions that a number belongs to."""
+    versions = {name: installed(name) for name in ("jax", "flax", "optax", "torch")}
+    named = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    return f"{record.usable_cores()} cores of {record.cpu_name()}, Python {platform.python_version()}, {named}"
+
+
+def installed(name: str) -> str:
+    """The version of a package, "" where it is not installed."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def write_page(path: Path, module: ModuleType, load: float, table: list[list[str]]) -> None:
+    """The table with where, when and how it was measured."""
+    command = f"python -m experiments.benchmark {path.stem}{' --quick' if _QUICK.value else ''} --pages={path.parent}"
+    lines = ["| " + " | ".join(row) + " |" for row in table]
+    lines.insert(1, "|" + " --- |" * len(table[0]))
+    about = f"{where()}; load before the first round {load:.1f}; {date.today().isoformat()}."
+    words = [f"# {module.TITLE}", about, f"Printed by `{command}`:", "\n".join(lines)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n\n".join(words) + "\n", encoding="utf-8")
 
 
 def show(value: Any) -> str:

@@ -135,6 +135,15 @@ def _cpu_features() -> list[str]:
     return sorted(f for f in flags if f.startswith(("avx", "amx", "fma", "sse4", "neon", "asimd", "sve")))
 
 
+def cpu_name() -> str:
+    """The processor's model as the system names it; the architecture where it does not."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
 class Lines:
     """An append-only .jsonl file of one run."""
 

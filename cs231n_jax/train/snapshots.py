@@ -168,10 +168,10 @@ def latest_good(workdir: Path, warn: Any = None) -> int | None:
 
 def prune(workdir: Path, keep: int) -> None:
     """Remove all but the newest `keep` good resume snapshots; members and damaged ones stay."""
-    resumable = []
+    resumable, kept = [], set(members(workdir))  # members are not read: that would cost more with each of them
     for step in steps(workdir):
         with contextlib.suppress(DamagedSnapshotError):
-            if manifest(workdir, step)["kind"] == Kind.RESUME.value:
+            if step not in kept and manifest(workdir, step)["kind"] == Kind.RESUME.value:
                 resumable.append(step)
     for step in resumable[:-keep]:
         path = directory(workdir, step)
