@@ -33,8 +33,8 @@ class TrainConfig:
                 duration(getattr(self, name), total_steps=1, steps_per_epoch=1)
             except ValueError as error:
                 raise ValueError(f"train.{name}: {error}") from None
-        if self.max_dropped < 0:
-            raise ValueError(f"train.max_dropped={self.max_dropped} must be ≥ 0")
+        if not 0 <= self.max_dropped < 2**31:
+            raise ValueError(f"train.max_dropped={self.max_dropped} must be ≥ 0 and below 2³¹")
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -84,6 +84,8 @@ def from_json(values: Mapping[str, Any], kind: type = Config, path: str = "confi
     Raises:
         ValueError: an unknown field (the nearest right one is named) or a value of the wrong type.
     """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{path}={values!r} must be an object with the fields of a {kind.__name__}")
     fields = {f.name: f for f in dataclasses.fields(kind)}
     given = {}
     for name, value in values.items():
@@ -100,7 +102,7 @@ def nearest(given: str, allowed: Any) -> str:
 
 
 def _typed(value: Any, kind: Any, path: str) -> Any:
-    if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+    if dataclasses.is_dataclass(kind):
         return from_json(value, kind, path)  # type: ignore[arg-type]
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         try:

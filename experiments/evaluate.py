@@ -17,8 +17,8 @@ _STEP = flags.DEFINE_string("step", "latest", "Which snapshot: a step, or latest
 def main() -> None:
     """Print the metrics of one snapshot on the whole evaluation split."""
     program.prepare(stored_config(Path(_WORKDIR.value)))
-    step, numbers = evaluate_snapshot(Path(_WORKDIR.value), _STEP.value)
     with ConsoleReporter() as reporter:
+        step, numbers = evaluate_snapshot(Path(_WORKDIR.value), _STEP.value, reporter.line)
         rows = [(name, f"{value:.6g}") for name, value in numbers.items()]
         reporter.table(f"{_WORKDIR.value}, snapshot at step {step}", ("metric", "value"), rows)
 

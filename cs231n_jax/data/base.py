@@ -96,6 +96,9 @@ class First:
         return self._source[indices]
 
 
+MOST_PADDING = 4096
+
+
 class Augment(enum.Enum):
     """How training images are changed at random, on the device."""
 
@@ -158,6 +161,10 @@ class DataConfig:
         for field in ("eval_batch_size", "augment_padding", "limit", "image_size"):
             if getattr(self, field) < 0:
                 raise ValueError(f"data.{field} is {getattr(self, field)}; it must be 0 or more")
+        if self.augment_padding > MOST_PADDING:
+            raise ValueError(
+                f"data.augment_padding is {self.augment_padding}; it must be at most {MOST_PADDING} pixels"
+            )
 
     @property
     def evaluation_batch_size(self) -> int:

@@ -17,6 +17,7 @@ from cs231n_jax.data.pipeline import permutation
 
 VERSION = 1
 CHUNK = 256
+MOST_CLASSES = 1_000_000
 HELD_OUT = 5  # one example in so many is for evaluation where the data has no split of its own
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 GREY = {"1", "L", "LA"}  # modes of Pillow
@@ -112,7 +113,7 @@ def _decode_npz(path: Path, splits: dict[str, tuple[str, str]], split: str) -> c
         with np.load(path, allow_pickle=False) as archive:
             images, labels = archive[image_key], archive[label_key]
             known = [archive[key] for key in {label for _, label in splits.values()}]
-            names = [str(name) for name in archive["classes"]] if "classes" in archive else []
+            names = [str(name) for name in np.atleast_1d(archive["classes"])] if "classes" in archive else []
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} cannot be read ({error}); write it again with numpy.savez") from error
     labels = _checked(path, image_key, images, label_key, labels)
@@ -144,6 +145,13 @@ def _checked(path: Path, image_key: str, images: np.ndarray, label_key: str, lab
         raise ValueError(
             f"{label_key} in {path} is {labels.dtype} {list(labels.shape)}; "
             f"labels must be one integer for each of the {len(images)} images"
+        )
+    if 0 in images.shape[1:]:
+        raise ValueError(f"{image_key} in {path} is {list(images.shape)}; its images have no pixels")
+    if int(np.max(labels, initial=0)) >= MOST_CLASSES:
+        raise ValueError(
+            f"{label_key} in {path} has a label of {labels.max()}; number the classes from 0, at most "
+            f"{MOST_CLASSES:,} of them"
         )
     return labels.reshape(len(images)).astype(np.int32)
 

@@ -31,6 +31,7 @@ from cs231n_jax.ops.init import Spec
 _FAMILIES = (mlp, lenet, alexnet, vgg, nin, googlenet, resnet, preresnet, densenet, fractalnet, squeezenet)
 VARIANTS: dict[str, Variant] = {name: row for family in _FAMILIES for name, row in family.VARIANTS.items()}
 
+_SIZES = ("num_classes", "width", "widen", "growth", "stem_width", "columns", "kernel5", "scale", "hidden")
 _LINEN_FIELDS = ("parent", "name")
 
 
@@ -84,6 +85,8 @@ def create(name: str, **given: Any) -> nn.Module:
             fixed = _row(name).options
             reason = f"is fixed to {fixed[key]!r} by the name" if key in fixed else "does not exist"
             raise ValueError(f"option {key!r} of model {name!r} {reason}{_nearest(key, free)}; it has {sorted(free)}")
+        if key in _SIZES and isinstance(given[key], int | float) and given[key] <= 0:
+            raise ValueError(f"option {key}={given[key]} of model {name!r} must be above 0")
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
     row = _row(name)
     model = row.module(**row.options, **{**row.defaults, **given})

@@ -204,6 +204,8 @@ def duration(text: str, *, total_steps: int, steps_per_epoch: int) -> int:
     Raises:
         ValueError: it is none of these, or negative.
     """
+    if not isinstance(text, str):
+        raise ValueError(f'the duration {text!r} is a {type(text).__name__}; write it as a string, such as "500"')
     found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)(ep|%)?", text.strip())
     if not found or (not found[2] and "." in found[1]):
         raise ValueError(f'the duration {text!r} is none of "500" (updates), "10ep" (epochs) or "90%" (of the run)')

@@ -19,6 +19,8 @@ from cs231n_jax.tasks.base import Task
 from cs231n_jax.train import sharding, state
 from cs231n_jax.typing import Schedule
 
+MOST_STEPS = 99_999_999  # the eight digits in a snapshot's name
+
 
 @dataclass(frozen=True)
 class Assembly:
@@ -93,6 +95,10 @@ def assemble(config: Config) -> Assembly:
     total_steps = duration(config.train.steps, total_steps=0, steps_per_epoch=pipeline.steps_per_epoch)
     if total_steps < 1:
         raise ValueError(f"train.steps={config.train.steps!r} is no update at all: give for example '10ep' or '500'")
+    if total_steps > MOST_STEPS:
+        raise ValueError(
+            f"train.steps={config.train.steps!r} is {total_steps} updates; at most {MOST_STEPS} are counted"
+        )
     members = config.snapshots.members
     if members > total_steps or (members and len(_ends(total_steps, members)) != members):
         raise ValueError(f"snapshots.members={members} equal cycles do not fit {total_steps} updates: take fewer")

@@ -48,12 +48,15 @@ def device_batches(assembly: Assembly) -> Iterator[Batch]:
         yield sharding.put_batch(batch, assembly.mesh)
 
 
-def evaluate_snapshot(workdir: Path, step: str = "latest") -> tuple[int, dict[str, float]]:
+def evaluate_snapshot(
+    workdir: Path, step: str = "latest", warn: Callable[[str], None] | None = None
+) -> tuple[int, dict[str, float]]:
     """The metrics of one snapshot of a run on its evaluation split.
 
     Args:
         workdir: the run directory.
         step: a step, or "latest" for the newest whole snapshot.
+        warn: told of each damaged snapshot that was passed.
 
     Returns:
         (the step, the task's metrics as numbers).
@@ -63,7 +66,7 @@ def evaluate_snapshot(workdir: Path, step: str = "latest") -> tuple[int, dict[st
         DamagedSnapshotError: the snapshot asked for is damaged.
     """
     assembly = assemble(record.stored_config(workdir))
-    found = snapshots.resolve(workdir, step)
+    found = snapshots.resolve(workdir, step, warn)
     _, params, model_state = snapshots.load(workdir, found)
     params, model_state = sharding.put_state((params, model_state), assembly.mesh)
     metrics = evaluate(jax.jit(make_eval_step(assembly.task)), params, model_state, device_batches(assembly))

@@ -15,7 +15,7 @@ from cs231n_jax.tasks.base import Metrics
 from cs231n_jax.train import sharding, snapshots
 from cs231n_jax.train.assemble import Assembly
 from cs231n_jax.train.evaluate import device_batches, evaluate, make_eval_step
-from cs231n_jax.train.record import Lines
+from cs231n_jax.train.record import Lines, WorkdirError
 from cs231n_jax.train.signals import Interrupted, StopRequest
 from cs231n_jax.train.state import TrainState
 from cs231n_jax.train.step import make_train_step
@@ -97,8 +97,14 @@ class Loop:
                 self.reporter.line("no snapshot is whole: starting from the beginning")
             return self.assembly.new_state(), False
         self.reporter.line(f"continuing from the snapshot at step {step}")
-        pending = snapshots.manifest(self.workdir, step).get("pending") == "eval"
+        content = snapshots.manifest(self.workdir, step)
+        pending = content.get("pending") == "eval"
         self.metrics.cut(step, redo="eval" if pending else "")
+        if self.metrics.digest() != content.get("metrics", self.metrics.digest()):
+            raise WorkdirError(
+                f"{self.metrics.path} is not what it was at the snapshot at step {step}: lines up to there are missing "
+                "or changed, so put a whole copy of it back, or start in another --workdir"
+            )
         return snapshots.restore(self.workdir, step, self.assembly.state_shapes()), pending
 
     def _compile(self, state: TrainState, batch: Batch) -> Callable[[TrainState, Batch], Any]:
@@ -182,7 +188,7 @@ class Loop:
     def _save(self, state: TrainState, done: int, kind: snapshots.Kind, extra: dict[str, Any] | None = None) -> None:
         with self.clock("save"):
             self.metrics.sync()
-            snapshots.save(self.workdir, state, kind, extra)
+            snapshots.save(self.workdir, state, kind, {"metrics": self.metrics.digest(), **(extra or {})})
             snapshots.prune(self.workdir, self.config.snapshots.keep)
 
     def _interrupted(self, done: int) -> Interrupted:

@@ -1,6 +1,7 @@
 """The run directory: what a run is, what it measured, and who may write to it."""
 
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -49,19 +50,26 @@ def locked(workdir: Path) -> Iterator[None]:
 def claim(workdir: Path, config: Config, overrides: dict[str, Any]) -> None:
     """Write config.json on first use; later, refuse a config that is another one.
 
+    A directory in which nothing was trained yet, no snapshot and no line of metrics, takes the new config: what
+    stopped the first one before its first result may be just what was changed.
+
     Raises:
         WorkdirError: the directory holds a run of another config; the message names the first fields that differ.
     """
     path = workdir / "config.json"
     if path.exists():
         found = differences(read_json(path), to_json(config))
+        if found and not _has_results(workdir):
+            for name in ("config.json", "overrides.json", "environment.json"):
+                (workdir / name).unlink(missing_ok=True)
+            return claim(workdir, config, overrides)
         if found:
             more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
             raise WorkdirError(
                 f"workdir {workdir} holds a run of another config ({'; '.join(found[:3])}{more}): pass another "
                 "--workdir, or the config that it was started with"
             )
-        return
+        return None
     strangers = sorted(p.name for p in workdir.iterdir() if not p.name.startswith(".") and p.name != "overrides.json")
     if strangers:
         raise WorkdirError(
@@ -70,6 +78,13 @@ def claim(workdir: Path, config: Config, overrides: dict[str, Any]) -> None:
         )
     write_json(workdir / "overrides.json", to_json(overrides))
     write_json(path, to_json(config))  # last: its presence means that the directory is claimed
+    return None
+
+
+def _has_results(workdir: Path) -> bool:
+    """Whether anything was trained in a run directory."""
+    found = (workdir / "metrics.jsonl", workdir / "result.json", *(workdir / "snapshots").glob("step_*"))
+    return any(path.exists() for path in found)
 
 
 def stored_config(workdir: Path) -> Config:
@@ -165,13 +180,26 @@ class Lines:
         """Drop the lines after `step`, those of the split `redo` at it, and one that a kill left half written."""
         if not self.path.exists():
             return
-        parsed = ((line, _parse(line)) for line in self.path.read_text().splitlines(keepends=True))
+        text = self.path.read_text(errors="replace")
+        parsed = ((line, _parse(line)) for line in text.splitlines(keepends=True))
         kept = [line for line, at in parsed if at and at[0] <= step and not (redo and at == (step, redo))]
         write_text(self.path, "".join(kept))
 
+    def digest(self) -> str:
+        """SHA-256 of the whole file; of nothing where there is none."""
+        return hashlib.sha256(self.path.read_bytes() if self.path.exists() else b"").hexdigest()
+
     def read(self) -> list[dict[str, Any]]:
-        """All lines."""
-        return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
+        """All lines.
+
+        Raises:
+            ValueError: a line is not whole; the message says which.
+        """
+        lines = self.path.read_text(errors="replace").splitlines(keepends=True) if self.path.exists() else []
+        for number, line in enumerate(lines, 1):
+            if _parse(line) is None:
+                raise ValueError(f"{self.path} is damaged at line {number}: put a whole copy of it back")
+        return [json.loads(line) for line in lines]
 
 
 def _parse(line: str) -> tuple[int, str] | None:
@@ -187,9 +215,19 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file."""
-    return json.loads(path.read_text())
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file that holds an object.
+
+    Raises:
+        ValueError: it does not; the message names the file.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): put a whole copy of it back") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged (it holds no JSON object): put a whole copy of it back")
+    return content
 
 
 def write_json(path: Path, values: Any) -> None:

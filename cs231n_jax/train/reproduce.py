@@ -46,6 +46,7 @@ def reproduce(recorded: Path, workdir: Path, steps: int, reporter: Reporter, sta
         WorkdirError: the directory holds something else.
     """
     config = read_config(recorded)
+    recorded_environment = record.read_json(recorded / "environment.json")
     assembly = assemble(config)
     last = steps or assembly.total_steps
     there = [line for line in record.Lines(recorded / "metrics.jsonl").read() if line["step"] <= last]
@@ -61,7 +62,7 @@ def reproduce(recorded: Path, workdir: Path, steps: int, reporter: Reporter, sta
         found = Comparison(
             len(there),
             first_difference(there, here),
-            record.differences(record.read_json(recorded / "environment.json"), environment),
+            record.differences(recorded_environment, environment),
         )
         record.write_json(workdir / ".reproduced.json", found._asdict())
     return found

@@ -32,7 +32,7 @@ def run(config: Config, workdir: Path, overrides: dict[str, Any], reporter: Repo
         record.claim(workdir, config, overrides)
         if (workdir / "result.json").exists():
             reporter.line(f"the run in {workdir} is finished; this is its result again")
-            return record.read_json(workdir / "result.json")
+            return _finished(workdir / "result.json")
         _note_environment(assembly, workdir, reporter)
         loop = Loop(assembly, workdir, reporter, stop, started)
         loop.run()
@@ -46,6 +46,21 @@ def run(config: Config, workdir: Path, overrides: dict[str, Any], reporter: Repo
         )
         record.write_json(workdir / "result.json", result)
         return result
+
+
+def _finished(path: Path) -> dict[str, Any]:
+    """The result of a finished run, after a look at what is needed to show it."""
+    result = record.read_json(path)
+    rows = result.get("members", [])
+    numbers = isinstance(result.get("eval"), dict) and all(
+        isinstance(v, int | float | str) for v in result["eval"].values()
+    )
+    whole = (
+        numbers and "steps" in result and all({"name", "accuracy", "loss", "wrong", "total"} <= set(r) for r in rows)
+    )
+    if not whole:
+        raise record.WorkdirError(f"{path} is damaged: delete it, and the same command makes it again")
+    return result
 
 
 def _note_environment(assembly: Assembly, workdir: Path, reporter: Reporter) -> None:
@@ -69,6 +84,9 @@ def _result(assembly: Assembly, workdir: Path, loop: Loop, stop: StopRequest) ->
     seconds = sum(line.get("seconds", 0.0) for line in loop.timing.read())
     result = {"steps": assembly.total_steps, "train_seconds": round(seconds, 1), **last}
     members = snapshots.members(workdir)
+    if lost := sorted(set(assembly.member_steps()) - set(members)):
+        result["lost_members"] = lost
+        loop.reporter.line(f"the member snapshots at steps {', '.join(map(str, lost))} are gone: compared without them")
     if len(members) > 1:
         result["members"] = ensemble.compare(assembly, workdir, members, lambda: bool(stop))
     return result

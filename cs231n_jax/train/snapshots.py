@@ -126,6 +126,8 @@ def manifest(workdir: Path, step: int) -> dict[str, Any]:
         raise DamagedSnapshotError(f"snapshot {path}: manifest.json does not match its own SHA-256")
     if content.get("format") != FORMAT:
         raise DamagedSnapshotError(f"snapshot {path} has format {content.get('format')}, this version reads {FORMAT}")
+    if content.get("step") != step:
+        raise DamagedSnapshotError(f"snapshot {path} holds step {content.get('step')}: it was renamed")
     present = {str(p.relative_to(path)) for p in _files(path)} - {"manifest.json"}
     for name in sorted(present ^ set(expected)):
         raise DamagedSnapshotError(f"snapshot {path}: {name} is {'unexpected' if name in present else 'missing'}")
@@ -236,13 +238,13 @@ def load(workdir: str | Path, step: int | str = "latest") -> tuple[dict[str, Any
     return json.loads((workdir / "config.json").read_text()), tree.get("params", {}), tree.get("model_state", {})
 
 
-def resolve(workdir: Path, step: int | str) -> int:
-    """The step that `step` means: itself, or for "latest" that of the newest whole snapshot.
+def resolve(workdir: Path, step: int | str, warn: Any = None) -> int:
+    """The step that `step` means: itself, or for "latest" that of the newest whole snapshot (see `latest_good`).
 
     Raises:
         FileNotFoundError: there is no such snapshot; the message lists those there are.
     """
-    wanted = latest_good(workdir) if step == "latest" else int(step) if str(step).isdigit() else None
+    wanted = latest_good(workdir, warn) if step == "latest" else int(step) if str(step).isdecimal() else None
     if wanted is None or not directory(workdir, wanted).is_dir():
         raise FileNotFoundError(f"no snapshot {step} in {workdir}; there are snapshots at steps {steps(workdir)}")
     return wanted
@@ -263,8 +265,12 @@ def _flatten(tree: PyTree) -> list[tuple[str, Any]]:
 def _write_tree(path: Path, tree: PyTree) -> None:
     import orbax.checkpoint as ocp  # a third of a second that most programs do not need
 
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        checkpointer.save(path.absolute(), args=ocp.args.PyTreeSave(jax.device_get(tree)))
+    try:
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+            checkpointer.save(path.absolute(), args=ocp.args.PyTreeSave(jax.device_get(tree)))
+    except ValueError as error:  # how tensorstore reports a disk that is full
+        reason = str(error).splitlines()[0]
+        raise OSError(f"the snapshot {path.parent} cannot be written ({reason}): make room, then repeat") from error
 
 
 def _read_tree(path: Path) -> Any:

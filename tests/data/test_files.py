@@ -94,6 +94,8 @@ IMAGES, LABELS = np.zeros((10, 2, 2), np.uint8), np.zeros(10, int)
         ),
         ({"image": IMAGES, "label": LABELS / 2}, r"label in .* is float64 \[10\]"),
         ({"image": IMAGES, "label": LABELS - 1}, r"example 0 has label -1"),
+        ({"image": IMAGES, "label": LABELS + 2**40}, r"a label of 1099511627776; number the classes from 0"),
+        ({"image": IMAGES[:, :, :0], "label": LABELS}, r"image in .* is \[10, 2, 0\]; its images have no pixels"),
         ({"image": IMAGES, "label": LABELS + 5, "classes": ["a"]}, r"has label 5, but 1 classes"),
         ({"image": np.array([None] * 10), "label": LABELS}, r"cannot be read \(Object arrays"),
         ({"x_train": IMAGES, "y_train": LABELS}, r"no split named test, validation or val; set data.eval_split"),

@@ -187,3 +187,74 @@ def test_missing_members_and_snapshots_are_named(workdir):
     assert (done.returncode, "has 3 member snapshots" in done.stderr) == (1, True)
     done = run("evaluate", f"--workdir={workdir}", "--step=17")
     assert (done.returncode, "no snapshot 17" in done.stderr) == (1, True)
+
+
+@pytest.fixture
+def unfinished(workdir, tmp_path):
+    """A copy of the run as a kill after its second member would have left it."""
+    copy = tmp_path / "copy"
+    shutil.copytree(workdir, copy)
+    (copy / "result.json").unlink()
+    shutil.rmtree(snapshots.directory(copy, snapshots.members(copy)[-1]))
+    return copy
+
+
+def fails(program: str, *words: str) -> str:
+    done = run(program, *words)
+    assert done.returncode in (1, 2), done.stdout + done.stderr
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
+    return done.stderr
+
+
+@pytest.mark.parametrize("damage", ["a line", "the file"])
+def test_lost_metrics_stop_a_resume(unfinished, damage):
+    path = unfinished / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:1], "garbage\n", *lines[2:]]) if damage == "a line" else "")
+    message = fails("train", f"--workdir={unfinished}", *SHORT)
+    assert "is not what it was at the snapshot" in message
+
+
+def test_a_lost_member_is_named(unfinished):
+    first = snapshots.members(unfinished)[0]
+    shutil.rmtree(snapshots.directory(unfinished, first))
+    assert f"the member snapshots at steps {first} are gone" in good("train", f"--workdir={unfinished}", *SHORT)
+    assert json.loads((unfinished / "result.json").read_text())["lost_members"] == [first]
+
+
+def test_evaluate_says_which_snapshot_it_passed(unfinished):
+    newest = snapshots.directory(unfinished, snapshots.steps(unfinished)[-1])
+    (newest / "manifest.json").write_text("{")
+    assert f"{newest} has no readable manifest" in good("evaluate", f"--workdir={unfinished}")
+
+
+def test_a_mistake_seen_late_leaves_the_directory_free(tmp_path):
+    workdir = tmp_path / "run"
+    assert "neither 'A'" in fails("train", f"--workdir={workdir}", *SHORT, "--config.model.options.shortcut=C")
+    good("train", f"--workdir={workdir}", *SHORT)
+
+
+@pytest.mark.parametrize("name", ["config.json", "environment.json", "result.json"])
+@pytest.mark.parametrize("content", ["", "[]", "{"])
+def test_damaged_run_files_are_named(workdir, tmp_path, name, content):
+    copy = tmp_path / "copy"
+    shutil.copytree(workdir, copy)
+    if name == "environment.json":
+        (copy / "result.json").unlink()
+    (copy / name).write_text(content)
+    assert f"{copy / name} is damaged" in fails("train", f"--workdir={copy}", *SHORT)
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("train.steps=99999999999", "at most 99999999 are counted"),
+        ("model.options.width=0", "must be above 0"),
+        ("train.max_dropped=99999999999", "below 2³¹"),
+        ("data.augment_padding=2147483648", "at most 4096 pixels"),
+        ("schedule.boundaries=(5,)", "write it as a string"),
+    ],
+)
+def test_values_out_of_range_are_one_line(tmp_path, flag, message):
+    assert message in fails("plan", f"--workdir={tmp_path / 'run'}", f"--config.{flag}")

@@ -65,6 +65,14 @@ def test_saved_on_eight_devices_read_on_one(workdir):
     assert np.array_equal(snapshots.load(workdir)[1]["w"], np.arange(16.0))
 
 
+def test_a_renamed_snapshot_is_damaged(workdir):
+    snapshots.save(workdir, state_at(3), Kind.RESUME)
+    snapshots.directory(workdir, 3).rename(snapshots.directory(workdir, 5))
+    with pytest.raises(DamagedSnapshotError, match="holds step 3: it was renamed"):
+        snapshots.manifest(workdir, 5)
+    assert snapshots.latest_good(workdir) is None
+
+
 def test_stateless_model(workdir):
     snapshots.save(workdir, state_at(1)._replace(model_state={}), Kind.MEMBER)
     assert snapshots.load(workdir)[2] == {}
