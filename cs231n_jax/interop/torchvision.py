@@ -65,6 +65,10 @@ def export(name: str, params: Params, model_state: ModelState, **options: Any) -
     if jax.tree.structure(variables) != jax.tree.structure(specs, is_leaf=lambda x: isinstance(x, Spec)):
         raise ValueError(f"the variables are not those of {name}: make them with functional.init or load")
     leaves = jax.tree_util.tree_flatten_with_path(variables)[0]
+    for (path, leaf), spec in zip(leaves, jax.tree.leaves(specs, is_leaf=lambda x: isinstance(x, Spec))):
+        if tuple(leaf.shape) != spec.shape:
+            where, found = functional.path_name(path), list(leaf.shape)
+            raise ValueError(f"{where} has shape {found}, {name} with these options needs {list(spec.shape)}")
     named = ((functional.path_name(path).split("/", 1)[1], np.asarray(leaf)) for path, leaf in leaves)
     return {table.torch_name(path): _to_torch(leaf, table.side(path)) for path, leaf in named}
 
@@ -77,13 +81,23 @@ def _table(name: str) -> Names:
 
 def _in_new_names(table: Names, state_dict: Mapping[str, Any]) -> dict[str, np.ndarray]:
     given = {}
-    for key, value in state_dict.items():
-        key = re.sub(r"^module\.", "", key)
+    for old, value in state_dict.items():
+        key = re.sub(r"^module\.", "", old)
         for pattern, replacement in table.renamed:
             key = re.sub(pattern, replacement, key)
+        if key in given:
+            raise ValueError(f"the weights hold {key} twice, once as {old}: leave one of them out")
         if not IGNORED.search(key):
-            given[key] = np.asarray(value)
+            given[key] = _array(value)
     return given
+
+
+def _array(value: Any) -> np.ndarray:
+    """A numpy array of an array or of a torch tensor: without its gradient, and float32 where it is bfloat16."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+    return np.asarray(value)
 
 
 def _hint(key: str) -> str:

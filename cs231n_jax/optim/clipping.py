@@ -79,7 +79,7 @@ def clip_by_global_norm(max_norm: Number, *, eps: Number = 0.0) -> GradientTrans
         del state, params
         norm = global_norm(updates)
         limit = jnp.asarray(scalar(max_norm, norm.dtype)).astype(norm.dtype)
-        fits = (norm <= limit) | jnp.isnan(norm)
+        fits = (norm + scalar(eps, norm.dtype) <= limit) | jnp.isnan(norm)
         total = jnp.where(fits, limit, norm + scalar(eps, norm.dtype))
         factor = jnp.minimum(limit / total, 1)
 

@@ -66,6 +66,7 @@ class ScheduleConfig:
             ValueError: the fields make no schedule for a run of this length.
         """
         self.validate()
+        check_range("optimizer.learning_rate", peak, 0.0)
 
         def steps(text: str) -> int:
             return duration(text, total_steps=total_steps, steps_per_epoch=steps_per_epoch)

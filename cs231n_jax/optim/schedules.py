@@ -20,6 +20,7 @@ from cs231n_jax.typing import Schedule
 
 def constant(value: float) -> Schedule:
     """The value, always."""
+    check_range("value", value, 0.0)
     return lambda count: jnp.full(jnp.shape(count), value, float_dtype())
 
 
@@ -34,6 +35,7 @@ def step(peak: float, boundaries: Sequence[int], factors: Sequence[float]) -> Sc
     Raises:
         ValueError: the boundaries do not increase, or there is another number of factors.
     """
+    check_range("peak", peak, 0.0)
     if list(boundaries) != sorted(set(boundaries)) or any(b < 0 for b in boundaries):
         raise ValueError(f"boundaries are {tuple(boundaries)}; they must increase from 0 or later")
     if len(factors) != len(boundaries):
@@ -51,27 +53,32 @@ def step(peak: float, boundaries: Sequence[int], factors: Sequence[float]) -> Sc
 
 def staircase(peak: float, period: int, factor: float) -> Schedule:
     """peak·factor^⌊count / period⌋: halve every five epochs, say."""
+    check_range("peak", peak, 0.0)
     _check_period(period)
     return lambda count: peak * jnp.power(factor, _float(jnp.asarray(count) // period))
 
 
 def exponential(peak: float, rate: float) -> Schedule:
     """peak·exp(−rate·count)."""
+    check_range("peak", peak, 0.0)
     return lambda count: peak * jnp.exp(-rate * _float(count))
 
 
 def inverse_time(peak: float, rate: float) -> Schedule:
     """peak / (1 + rate·count); torch.optim.Adagrad's `lr_decay` is the rate."""
+    check_range("peak", peak, 0.0)
     return lambda count: peak / (1 + rate * _float(count))
 
 
 def inverse_sqrt(peak: float, rate: float = 1.0) -> Schedule:
     """peak / √(1 + rate·count); with rate = 1 the lecture's α₀/√t."""
+    check_range("peak", peak, 0.0)
     return lambda count: peak / jnp.sqrt(1 + rate * _float(count))
 
 
 def linear(start: float, end: float, steps: int) -> Schedule:
     """From start to end in `steps` updates, then end."""
+    check_range("start", start, 0.0)
     _check_period(steps)
     return lambda count: start + (end - start) * _share(count, steps)
 
@@ -81,6 +88,7 @@ def cosine(peak: float, steps: int, final: float = 0.0) -> Schedule:
 
     *Deviation*: torch.optim.lr_scheduler.CosineAnnealingLR rises again after `T_max`.
     """
+    check_range("peak", peak, 0.0)
     _check_period(steps)
     return lambda count: _half_cosine(peak, final, _share(count, steps))
 
@@ -96,6 +104,7 @@ def cosine_restarts(peak: float, period: int, t_mult: float = 1.0, final: float 
 
     Reference: Loshchilov, Hutter 2017 (SGDR), equation 5.
     """
+    check_range("peak", peak, 0.0)
     _check_period(period)
     check_range("t_mult", t_mult, 1.0)
     if t_mult == 1:
@@ -104,15 +113,15 @@ def cosine_restarts(peak: float, period: int, t_mult: float = 1.0, final: float 
     while starts[-1] + round(length) <= _LAST_COUNT:
         starts.append(starts[-1] + round(length))
         length *= t_mult
+        if len(starts) > _MOST_CYCLES:
+            raise ValueError(f"t_mult is {t_mult}; it makes more than {_MOST_CYCLES} cycles: take 1, or 1.001 and more")
     lengths = [b - a for a, b in zip(starts, [*starts[1:], starts[-1] + round(length)])]
 
     def schedule(count: Any) -> Array:
         count = jnp.asarray(count)
-        since, of = count, _float(jnp.full_like(count, period))
-        for start, size in zip(starts[1:], lengths[1:]):
-            since = jnp.where(count >= start, count - start, since)
-            of = jnp.where(count >= start, float(size), of)
-        return _half_cosine(peak, final, _float(since) / of)
+        begins = jnp.asarray(starts, count.dtype)
+        cycle = jnp.searchsorted(begins, count, side="right") - 1
+        return _half_cosine(peak, final, _float(count - begins[cycle]) / jnp.asarray(lengths, float_dtype())[cycle])
 
     return schedule
 
@@ -143,6 +152,7 @@ def fge_triangle(high: float, low: float, period: int) -> Schedule:
 
     Reference: Garipov, Izmailov, Podoprikhin, Vetrov, Wilson 2018 (Fast Geometric Ensembling), section 4.
     """
+    check_range("high", high, 0.0)
     _check_period(period)
     if period % 2:
         raise ValueError(f"period is {period}; a triangle needs an even number of updates")
@@ -216,6 +226,7 @@ def duration(text: str, *, total_steps: int, steps_per_epoch: int) -> int:
 
 
 _LAST_COUNT = 2**31 - 1
+_MOST_CYCLES = 100_000
 
 
 def _float(count: Any) -> Array:

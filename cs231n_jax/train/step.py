@@ -17,9 +17,9 @@ def make_train_step(
     """The function (state, batch) -> state of one update, to be jitted with the state donated.
 
     The loss is differentiated as a sum and divided by the global count, so that masks, uneven batches and devices
-    give the same gradient. Where the loss, a gradient or a new parameter is not finite, the whole update is dropped
-    (parameters, statistics, metrics and optimizer state stay) and counted in `state.dropped`; after more than
-    `max_dropped` in a row nothing moves any more, until the loop looks and stops.
+    give the same gradient. Where the loss, a gradient, a new parameter or a statistic is not finite, the whole update
+    is dropped (parameters, statistics, metrics and optimizer state stay) and counted in `state.dropped`; after more
+    than `max_dropped` in a row nothing moves any more, until the loop looks and stops.
     """
 
     def train_step(state: TrainState, batch: Batch) -> TrainState:
@@ -35,7 +35,7 @@ def make_train_step(
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         running = {name: state.metrics[name] + metrics[name] for name in metrics}
         moved = optim.apply_updates(state.params, updates)
-        good = jnp.isfinite(total) & optim.all_finite((grads, moved)) & (state.dropped <= max_dropped)
+        good = jnp.isfinite(total) & optim.all_finite((grads, moved, model_state)) & (state.dropped <= max_dropped)
         new = (moved, model_state, opt_state, running)
         old = (state.params, state.model_state, state.opt_state, state.metrics)
         params, new_model_state, opt_state, running = jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)

@@ -121,6 +121,18 @@ def test_published_densenet_files_have_older_names():
     assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(variables), jax.tree.leaves(again)))
 
 
+def test_a_key_given_twice_is_refused():
+    weights = state_dict("resnet18")
+    with pytest.raises(ValueError, match=r"hold fc.bias twice, once as module.fc.bias"):
+        torchvision.load("resnet18", {**weights, "module.fc.bias": weights["fc.bias"]})
+
+
+def test_export_checks_shapes():
+    params, model_state = torchvision.load("resnet18", state_dict("resnet18"))
+    with pytest.raises(ValueError, match=r"params/head/bias has shape \[1000\], .* needs \[5\]"):
+        torchvision.export("resnet18", params, model_state, num_classes=5)
+
+
 def test_mismatches_are_named():
     options = NARROW["googlenet"]
     variables = functional.init(models.create("googlenet", **options), 0, image(224))

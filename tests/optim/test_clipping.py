@@ -36,6 +36,14 @@ def test_a_gradient_that_fits_is_not_touched():
     assert float(state.clip_factor) == 1.0
 
 
+def test_torchs_eps_counts_where_the_norm_just_fits():
+    """torch multiplies by limit / (norm + eps) wherever that is below 1: at a norm of 5 and a limit of 5 too."""
+    grads = {"w": jnp.asarray([3.0, 4.0])}
+    clip = optim.clip_by_global_norm(5.0, eps=1e-3)
+    clipped, _ = clip.update(grads, clip.init(grads))
+    np.testing.assert_allclose(clipped["w"], np.array([3.0, 4.0]) * 5 / 5.001, rtol=1e-6)
+
+
 def test_one_nan_stays_one_nan():
     grads = {"a": jnp.array([jnp.nan, 1.0]), "b": jnp.array([[2.0]])}
     for clipped, _ in (clip(optim.clip_by_global_norm(1.0), grads), clip(optim.clip_by_value(5.0), grads)):

@@ -202,3 +202,30 @@ def test_a_config_builds_its_schedule(fields, points):
 def test_a_config_that_makes_no_sense_is_refused(fields, words):
     with pytest.raises(ValueError, match=words):
         build(**fields)
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan")])
+@pytest.mark.parametrize(
+    "make",
+    [
+        schedules.constant,
+        lambda value: schedules.step(value, [3], [0.5]),
+        lambda value: schedules.exponential(value, 0.1),
+        lambda value: schedules.linear(value, 0.0, 8),
+        lambda value: schedules.cosine(value, 8),
+        lambda value: ScheduleConfig().build(value, 10, 5),
+    ],
+)
+def test_a_rate_that_is_no_rate_is_refused(make, value):
+    with pytest.raises(ValueError, match=str(value)):
+        make(value)
+
+
+def test_slowly_growing_cycles_are_found_at_once():
+    """Cycles of 100, 101, 102, 103, ... updates; and too many of them are refused, not counted for ever."""
+    schedule = jax.jit(schedules.cosine_restarts(1.0, 100, 1.01))
+    starts = np.cumsum([0, 100, 101, 102, 103])
+    np.testing.assert_allclose(schedule(jnp.asarray(starts)), 1.0)
+    np.testing.assert_allclose(schedule(jnp.asarray(starts[2:] - 51)), [0.5, 0.5, 0.5], atol=0.02)
+    with pytest.raises(ValueError, match="more than 100000 cycles"):
+        schedules.cosine_restarts(1.0, 1, 1.0000001)

@@ -83,6 +83,16 @@ def test_update_with_a_gradient_that_is_not_finite_moves_nothing():
     assert not same(healed.params, good.params)
 
 
+def test_update_with_a_statistic_that_is_not_finite_moves_nothing():
+    """The variance of huge activations overflows, while what is normalised by it, and its gradient, stay finite."""
+    _, batch, step, start = small(max_dropped=1)
+    stem = start.params["stem_conv"]["kernel"] * 1e30
+    huge = start._replace(params=dict(start.params, stem_conv={"kernel": stem}))
+    after = step(huge, batch)
+    assert same(moving(after), moving(huge))
+    assert int(after.dropped) == 1
+
+
 def test_after_too_many_dropped_updates_everything_stands_still():
     _, batch, step, start = small(max_dropped=0)
     good = step(start, batch)
