@@ -60,7 +60,7 @@ def claim(workdir: Path, config: Config, overrides: dict[str, Any]) -> None:
     if path.exists():
         found = differences(read_json(path), to_json(config))
         if found and not _has_results(workdir):
-            for name in ("config.json", "overrides.json", "environment.json"):
+            for name in ("environment.json", "overrides.json", "config.json"):  # the claim itself last
                 (workdir / name).unlink(missing_ok=True)
             return claim(workdir, config, overrides)
         if found:
