@@ -25,6 +25,8 @@ class TrainConfig:
     eval_every: str = "1ep"  # "0": at the end alone
     save_every: str = "1ep"  # a resume snapshot; "0": at the end alone
     max_dropped: int = 0  # updates with a non-finite gradient dropped in a row before the run stops
+    accumulate: int = 1  # micro-batches that a batch is worked through in, one after the other, to save memory
+    steps_per_call: int = 1  # more: the training set lies on the device, and so many updates are one compiled call
 
     def validate(self) -> None:
         """Refuse what is no duration."""
@@ -35,6 +37,9 @@ class TrainConfig:
                 raise ValueError(f"train.{name}: {error}") from None
         if not 0 <= self.max_dropped < 2**31:
             raise ValueError(f"train.max_dropped={self.max_dropped} must be ≥ 0 and below 2³¹")
+        for name in ("accumulate", "steps_per_call"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"train.{name}={getattr(self, name)} must be ≥ 1")
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)

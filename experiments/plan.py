@@ -30,7 +30,7 @@ def main() -> None:
 
 def _work(assembly: Assembly) -> list[tuple[str, str]]:
     """What one image costs, for tasks on images."""
-    model, images = getattr(assembly.task, "model", None), assembly.batch_shapes().get("image")
+    model, images = getattr(assembly.task, "model", None), assembly.batch_shapes.get("image")
     if model is None or images is None:
         return []
     layers = inspect.layers(model, jax.ShapeDtypeStruct((1, *images.shape[1:]), jnp.float32))

@@ -19,6 +19,7 @@ from ml_collections import config_flags  # noqa: E402
 from cs231n_jax.config import Config  # noqa: E402
 from cs231n_jax.models import Precision  # noqa: E402
 from cs231n_jax.train.loop import DivergedError  # noqa: E402
+from cs231n_jax.train.processes import OtherProcessError  # noqa: E402
 from cs231n_jax.train.record import WorkdirError  # noqa: E402
 from cs231n_jax.train.signals import Interrupted  # noqa: E402
 from cs231n_jax.train.snapshots import DamagedSnapshotError  # noqa: E402
@@ -26,7 +27,15 @@ from experiments import overrides  # noqa: E402
 from experiments.overrides import UsageError  # noqa: E402
 
 DONE, ERROR, USAGE, CONTINUE = 0, 1, 2, 75
-EXPECTED = (ValueError, OSError, ImportError, WorkdirError, DivergedError, DamagedSnapshotError)
+EXPECTED = (
+    ValueError,
+    OSError,
+    ImportError,
+    WorkdirError,
+    DivergedError,
+    DamagedSnapshotError,
+    OtherProcessError,
+)
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "digits_snapshots.py"
 
 _DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of errors.")

@@ -12,10 +12,14 @@ from absl import flags
 from ml_collections import config_flags
 
 from cs231n_jax.report.console import ConsoleReporter
-from cs231n_jax.train import ensemble
+from cs231n_jax.train import ensemble, processes, profile
 from cs231n_jax.train.run import run
 
 _CONFIG = program.define_config()
+_MINUTES = flags.DEFINE_float(
+    "max_wall_minutes", 0.0, "Save and exit with 75 before so many minutes have passed; 0: no limit.", lower_bound=0.0
+)
+_PROFILE = flags.DEFINE_string("profile", "", "Trace the updates FIRST:LAST, such as 100:110, into the run directory.")
 _WORKDIR = flags.DEFINE_string("workdir", "", "Run directory; default: runs/<config name>.")
 
 
@@ -23,10 +27,19 @@ def main() -> None:
     """Train and print the result."""
     workdir = Path(_WORKDIR.value or Path("runs") / program.config_name())
     overrides = config_flags.get_override_values(flags.FLAGS["config"])
-    with ConsoleReporter() as reporter:
-        result = run(program.prepare(_CONFIG.value), workdir, overrides, reporter, program.process_start())
+    traced = profile.parse(_PROFILE.value)
+    with ConsoleReporter(quiet=not processes.is_main()) as reporter:
+        result = run(
+            program.prepare(_CONFIG.value),
+            workdir,
+            overrides,
+            reporter,
+            program.process_start(),
+            max_wall_minutes=_MINUTES.value,
+            profile=traced,
+        )
         print_result(result, reporter)
-    print(f"curves: {workdir / 'curves.png'}   record: {workdir / 'result.json'}")
+        reporter.line(f"curves: {workdir / 'curves.png'}   record: {workdir / 'result.json'}")
 
 
 def print_result(result: dict, reporter: ConsoleReporter) -> None:

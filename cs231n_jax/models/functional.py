@@ -1,5 +1,6 @@
 """Linen modules as pure functions: the only place that knows .init, .apply, mutable and rngs."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -88,13 +89,16 @@ def path_name(path: Any) -> str:
     return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)
 
 
-def init(model: nn.Module, seed: int, *inputs: Any) -> tuple[Params, ModelState]:
-    """Parameters and state of a model, drawn on the host; a pure function of (seed, path of each leaf).
+def init(
+    model: nn.Module, seed: int, *inputs: Any, place: Callable[[np.ndarray], Any] = jax.device_put
+) -> tuple[Params, ModelState]:
+    """Parameters and state of a model, drawn on the host leaf by leaf; a pure function of (seed, path of each leaf).
 
     Args:
         model: a module made by `models.create`.
         seed: the run's seed; a leaf's value depends on it and on the leaf's own path alone.
         *inputs: arrays or jax.ShapeDtypeStructs that the model is called on, for example images [N, H, W, C].
+        place: puts a drawn leaf where it shall live, before the next one is drawn.
 
     Returns:
         (params, model_state): nested dicts of arrays; model_state is keyed by collection ("batch_stats", ...).
@@ -104,14 +108,13 @@ def init(model: nn.Module, seed: int, *inputs: Any) -> tuple[Params, ModelState]
     """
     variables = specs(model, *inputs)
 
-    def draw(path: Any, spec: initialisers.Spec) -> np.ndarray:
-        return initialisers.draw(spec, seed, path_name(path))
+    def draw(path: Any, spec: initialisers.Spec) -> Any:
+        return place(initialisers.draw(spec, seed, path_name(path)))
 
     drawn = {
         collection: jax.tree_util.tree_map_with_path(draw, tree, is_leaf=lambda x: isinstance(x, initialisers.Spec))
         for collection, tree in variables.items()
     }
-    drawn = jax.device_put(drawn)
     return drawn.pop("params"), drawn
 
 

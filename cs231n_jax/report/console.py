@@ -15,9 +15,9 @@ LOG_WIDTH = 250  # characters that a table may take in a log, where no line need
 class ConsoleReporter:
     """Progress of one run on standard output."""
 
-    def __init__(self, console: Console | None = None):
-        """`console`: a rich console; None for standard output."""
-        self.console = console or Console(highlight=False, soft_wrap=True)
+    def __init__(self, console: Console | None = None, quiet: bool = False):
+        """`console`: a rich console; None for standard output. `quiet`: say nothing, in all processes but one."""
+        self.console = console or Console(highlight=False, soft_wrap=True, quiet=quiet)
         if not self.console.is_terminal:
             self.console.width = LOG_WIDTH
         columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -4,6 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import jax
+import numpy as np
+
 from cs231n_jax.metrics import Mean
 from cs231n_jax.typing import Array, Batch, Key, ModelState, Params
 
@@ -13,8 +16,10 @@ Metrics = dict[str, Mean]
 class Task(Protocol):
     """Everything that the training loop knows about what it trains."""
 
-    def init(self, seed: int, batch: Batch) -> tuple[Params, ModelState]:
-        """Parameters and state, drawn as a pure function of the seed and each leaf's path."""
+    def init(
+        self, seed: int, batch: Batch, place: Callable[[np.ndarray], Any] = jax.device_put
+    ) -> tuple[Params, ModelState]:
+        """Parameters and state, drawn as a pure function of the seed and each leaf's path, each leaf put by `place`."""
         ...
 
     def shapes(self, batch: Batch) -> tuple[Params, ModelState]:

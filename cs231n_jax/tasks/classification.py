@@ -1,10 +1,12 @@
 """Image classification: softmax cross-entropy over K classes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from cs231n_jax.metrics import Mean
 from cs231n_jax.models import functional
@@ -24,9 +26,12 @@ class Classification:
     label_smoothing: float = 0.0
     dtype: str = "float32"
 
-    def init(self, seed: int, batch: Batch) -> tuple[Params, ModelState]:
+    def init(
+        self, seed: int, batch: Batch, place: Callable[[np.ndarray], Any] = jax.device_put
+    ) -> tuple[Params, ModelState]:
         """Drawn parameters and batch statistics; in float64 they are the float32 draws, widened."""
-        return self._widen(functional.init(self.model, seed, jax.eval_shape(self._standardize, batch["image"])))
+        images = jax.eval_shape(self._standardize, batch["image"])
+        return functional.init(self.model, seed, images, place=lambda leaf: place(self._widen(leaf)))
 
     def shapes(self, batch: Batch) -> tuple[Params, ModelState]:
         """What `init` would give, as jax.ShapeDtypeStructs."""
@@ -64,7 +69,7 @@ class Classification:
         """loss in nats, accuracy in [0, 1]."""
         return {name: metric.compute() for name, metric in metrics.items()}
 
-    def _widen(self, variables: tuple[Params, ModelState]) -> tuple[Params, ModelState]:
+    def _widen(self, variables: Any) -> Any:
         return jax.tree.map(lambda x: x.astype(jnp.float64), variables) if self.dtype == "float64" else variables
 
     def _standardize(self, images: Array) -> Array:

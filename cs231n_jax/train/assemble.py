@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -56,19 +57,22 @@ class Assembly:
         devices = self.mesh.size
         return -(-self.config.data.evaluation_batch_size // devices) * devices
 
+    @cached_property
     def batch_shapes(self) -> dict[str, Any]:
-        """The shapes of a training batch, for abstract runs."""
+        """The shapes of a training batch over all processes, with shardings, for abstract runs."""
         batch = self.train_source[np.zeros(1, np.int64)]
-        size = self.config.data.batch_size
-        return {name: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype) for name, x in batch.items()}
+        size, where = self.config.data.batch_size, sharding.batch_sharding(self.mesh)
+        return {n: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype, sharding=where) for n, x in batch.items()}
 
     def new_state(self) -> state.TrainState:
-        """The state before the first update."""
-        return state.create(self.task, self.optimizer, self.config.seed, self.batch_shapes())
+        """The state before the first update, on its devices."""
+        seed = self.config.seed
+        return state.create(self.task, self.optimizer, seed, self.batch_shapes, self.mesh, self.state_shapes)
 
+    @cached_property
     def state_shapes(self) -> state.TrainState:
-        """What `new_state` would give, as jax.ShapeDtypeStructs."""
-        return state.shapes(self.task, self.optimizer, self.batch_shapes())
+        """What `new_state` would give, as jax.ShapeDtypeStructs with shardings."""
+        return state.shapes(self.task, self.optimizer, self.batch_shapes, self.mesh)
 
     def fingerprints(self) -> dict[str, Any]:
         """SHA-256 of the data, by split."""
@@ -91,13 +95,21 @@ def assemble(config: Config) -> Assembly:
     if config.model.dtype is Precision.FLOAT64 and jnp.zeros((), float).dtype != jnp.float64:
         raise ValueError("model.dtype=float64 needs 64-bit jax: jax.config.update('jax_enable_x64', True) comes first")
     train_source, eval_source = open_source(config.data, "train"), open_source(config.data, "eval")
-    pipeline = Pipeline(train_source, config.data.batch_size, config.seed)
+    processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    pipeline = Pipeline(train_source, config.data.batch_size, config.seed, **processes)
     total_steps = duration(config.train.steps, total_steps=0, steps_per_epoch=pipeline.steps_per_epoch)
     if total_steps < 1:
         raise ValueError(f"train.steps={config.train.steps!r} is no update at all: give for example '10ep' or '500'")
     if total_steps > MOST_STEPS:
         raise ValueError(
             f"train.steps={config.train.steps!r} is {total_steps} updates; at most {MOST_STEPS} are counted"
+        )
+    mesh = sharding.make_mesh(config.mesh, config.data.batch_size)
+    pieces = config.train.accumulate
+    if config.data.batch_size % (pieces * mesh.size):
+        raise ValueError(
+            f"train.accumulate={pieces} does not cut data.batch_size={config.data.batch_size} evenly over {mesh.size} "
+            f"devices: the batch must be a multiple of {pieces * mesh.size}"
         )
     members = config.snapshots.members
     if members > total_steps or (members and len(_ends(total_steps, members)) != members):
@@ -111,6 +123,6 @@ def assemble(config: Config) -> Assembly:
         task=registry.build(config.task, config.model, config.data, train_source.info),
         schedule=schedule,
         optimizer=config.optimizer.build(schedule),
-        mesh=sharding.make_mesh(config.mesh, config.data.batch_size),
+        mesh=mesh,
         total_steps=total_steps,
     )

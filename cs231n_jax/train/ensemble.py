@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cs231n_jax.data import eval_batches
 from cs231n_jax.train import average, record, sharding, snapshots
 from cs231n_jax.train.assemble import Assembly, assemble
+from cs231n_jax.train.evaluate import device_batches
 from cs231n_jax.train.signals import Interrupted
 from cs231n_jax.train.state import stream_key
 from cs231n_jax.typing import Batch, Key, ModelState, Params
@@ -59,7 +59,11 @@ def compare(
         DamagedSnapshotError: a member does not match its manifest.
         Interrupted: `should_stop` said so.
     """
-    predict = jax.jit(lambda params, state, batch: jax.nn.softmax(assembly.task.predict(params, state, batch)))
+
+    @jax.jit
+    def predict(params: Params, model_state: ModelState, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        logits = assembly.task.predict(sharding.whole(params, assembly.mesh), model_state, batch)
+        return jax.nn.softmax(logits), batch["mask"]
 
     def probabilities(params: Params, model_state: ModelState) -> np.ndarray:
         return _predict_all(assembly, predict, params, model_state, should_stop)
@@ -74,7 +78,9 @@ def compare(
         members.append((params, model_state))
     rows.append({"name": "average of predictions", **_score(total / len(steps), labels)})
     weights = average.mean([params for params, _ in members])
-    moments_step = jax.jit(average.make_moments_step(assembly.task))
+    moments_step = average.make_moments_step(assembly.task)
+    moments_step = jax.jit(moments_step, out_shardings=sharding.replicated(assembly.mesh))
+    weights = sharding.put_state(weights, assembly.mesh)
     model_state = average.reestimate(moments_step, weights, members[-1][1], _training_batches(assembly, should_stop))
     rows.append({"name": "average of weights", **_score(probabilities(weights, model_state), labels)})
     return rows
@@ -91,7 +97,7 @@ def _member(workdir: Path, step: int) -> tuple[dict[str, Any], Params, ModelStat
 
 def _predict_all(
     assembly: Assembly,
-    predict: Callable[[Params, ModelState, Batch], jax.Array],
+    predict: Callable[[Params, ModelState, Batch], tuple[jax.Array, jax.Array]],
     params: Params,
     model_state: ModelState,
     should_stop: Callable[[], bool],
@@ -99,10 +105,10 @@ def _predict_all(
     """Softmax outputs for the whole evaluation split, float64 [N, K]."""
     params, model_state = sharding.put_state((params, model_state), assembly.mesh)
     outputs = []
-    for batch in eval_batches(assembly.eval_source, assembly.eval_batch_size):
+    for batch in device_batches(assembly):
         _check(should_stop)
-        p = predict(params, model_state, sharding.put_batch(batch, assembly.mesh))
-        outputs.append(np.asarray(p, np.float64)[batch["mask"] > 0])
+        p, mask = sharding.to_host(predict(params, model_state, batch))
+        outputs.append(p.astype(np.float64)[mask > 0])
     return np.concatenate(outputs)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from cs231n_jax.data import eval_batches
 from cs231n_jax.tasks.base import Metrics, Task
@@ -13,11 +14,11 @@ from cs231n_jax.train.assemble import Assembly, assemble
 from cs231n_jax.typing import Batch, ModelState, Params
 
 
-def make_eval_step(task: Task) -> Callable[[Params, ModelState, Batch], Metrics]:
+def make_eval_step(task: Task, mesh: Mesh | None = None) -> Callable[[Params, ModelState, Batch], Metrics]:
     """The function (params, model_state, batch) -> metrics of one masked batch, to be jitted."""
 
     def eval_step(params: Params, model_state: ModelState, batch: Batch) -> Metrics:
-        return task.loss(params, model_state, batch, key=None, train=False)[1][1]
+        return task.loss(sharding.whole(params, mesh), model_state, batch, key=None, train=False)[1][1]
 
     return eval_step
 
@@ -44,7 +45,8 @@ def evaluate(
 
 def device_batches(assembly: Assembly) -> Iterator[Batch]:
     """The evaluation split in padded and masked batches on the devices."""
-    for batch in eval_batches(assembly.eval_source, assembly.eval_batch_size):
+    processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    for batch in eval_batches(assembly.eval_source, assembly.eval_batch_size, **processes):
         yield sharding.put_batch(batch, assembly.mesh)
 
 
@@ -69,5 +71,6 @@ def evaluate_snapshot(
     found = snapshots.resolve(workdir, step, warn)
     _, params, model_state = snapshots.load(workdir, found)
     params, model_state = sharding.put_state((params, model_state), assembly.mesh)
-    metrics = evaluate(jax.jit(make_eval_step(assembly.task)), params, model_state, device_batches(assembly))
+    eval_step = jax.jit(make_eval_step(assembly.task, assembly.mesh), out_shardings=sharding.replicated(assembly.mesh))
+    metrics = evaluate(eval_step, params, model_state, device_batches(assembly))
     return found, assembly.task.summarize(metrics or {})

@@ -27,7 +27,7 @@ class Plan(NamedTuple):
 
 def plan(assembly: Assembly) -> Plan:
     """Sizes and durations of an assembled run."""
-    state = assembly.state_shapes()
+    state = assembly.state_shapes
     return Plan(
         total_steps=assembly.total_steps,
         steps_per_epoch=assembly.pipeline.steps_per_epoch,
@@ -37,7 +37,7 @@ def plan(assembly: Assembly) -> Plan:
         parameter_bytes=size(state.params),
         state_bytes=size(state.model_state),
         optimizer_bytes=size(state.opt_state),
-        batch_bytes=size(assembly.batch_shapes()),
+        batch_bytes=size(assembly.batch_shapes),
         member_steps=assembly.member_steps(),
         devices=dict(assembly.mesh.shape),
     )

@@ -162,23 +162,26 @@ def cpu_name() -> str:
 class Lines:
     """An append-only .jsonl file of one run."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, writes: bool = True):
+        """`writes`: False in all processes of a run but one; they leave the file alone."""
+        self.path, self.writes = path, writes
 
     def append(self, values: dict[str, Any]) -> None:
         """Add one line; numbers are written so that they read back to the same bits, what is not finite as null."""
+        if not self.writes:
+            return
         with self.path.open("a") as file:
             file.write(json.dumps({k: _finite(v) for k, v in values.items()}, allow_nan=False) + "\n")
 
     def sync(self) -> None:
         """Make what was written durable: called before a snapshot that relies on it."""
-        if self.path.exists():
+        if self.writes and self.path.exists():
             with self.path.open("a") as file:
                 os.fsync(file.fileno())
 
     def cut(self, step: float, redo: str = "") -> None:
         """Drop the lines after `step`, those of the split `redo` at it, and one that a kill left half written."""
-        if not self.path.exists():
+        if not (self.writes and self.path.exists()):
             return
         text = self.path.read_text(errors="replace")
         parsed = ((line, _parse(line)) for line in text.splitlines(keepends=True))

@@ -1,17 +1,29 @@
 """A whole run in its directory: claim it, train, compare the members, leave the results."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from cs231n_jax.config import Config
 from cs231n_jax.report import plots
-from cs231n_jax.train import ensemble, record, snapshots
+from cs231n_jax.train import ensemble, processes, record, snapshots
 from cs231n_jax.train.assemble import Assembly, assemble
 from cs231n_jax.train.loop import Loop, Reporter
 from cs231n_jax.train.signals import StopRequest
 
 
-def run(config: Config, workdir: Path, overrides: dict[str, Any], reporter: Reporter, started: float) -> dict[str, Any]:
+def run(
+    config: Config,
+    workdir: Path,
+    overrides: dict[str, Any],
+    reporter: Reporter,
+    started: float,
+    *,
+    max_wall_minutes: float = 0.0,
+    profile: tuple[int, int] = (0, 0),
+) -> dict[str, Any]:
     """Train `config` in `workdir` from wherever that stands, and return the content of its result.json.
 
     Args:
@@ -20,32 +32,31 @@ def run(config: Config, workdir: Path, overrides: dict[str, Any], reporter: Repo
         overrides: what was changed on the command line, for the record.
         reporter: told of the progress.
         started: time.time() at the start of the process.
+        max_wall_minutes: save and raise Interrupted before so many minutes since `started` have passed; 0: no limit.
+        profile: trace the updates from the first to the second number into workdir/profile; (0, 0): none.
 
     Raises:
         WorkdirError: the directory cannot be written, is in use, or holds another run.
         ValueError, FileNotFoundError: the config cannot run.
         DivergedError: gradients stopped being finite.
-        Interrupted: a signal came; the same call continues.
+        Interrupted: a signal came, or the time is nearly over; the same call continues.
+        OtherProcessError: of several processes, process 0 raised one of these.
+
+    Of several processes each calls this; process 0 alone holds the lock and writes what is not a snapshot.
     """
-    with StopRequest() as stop, record.locked(workdir):
+    with StopRequest(max_wall_minutes, started) as stop, ExitStack() as held:
+        processes.on_main(lambda: held.enter_context(record.locked(workdir)))
         assembly = assemble(config)
-        record.claim(workdir, config, overrides)
-        if (workdir / "result.json").exists():
+        processes.on_main(lambda: record.claim(workdir, config, overrides))
+        if processes.agree((workdir / "result.json").exists()):
             reporter.line(f"the run in {workdir} is finished; this is its result again")
             return _finished(workdir / "result.json")
-        _note_environment(assembly, workdir, reporter)
-        loop = Loop(assembly, workdir, reporter, stop, started)
+        processes.on_main(lambda: _note_environment(assembly, workdir, reporter))
+        loop = Loop(assembly, workdir, reporter, stop, started, profile)
         loop.run()
-        result = _result(assembly, workdir, loop, stop)
-        plots.curves(
-            workdir / "curves.png",
-            loop.metrics.read(),
-            assembly.schedule,
-            assembly.total_steps,
-            assembly.member_steps(),
-        )
-        record.write_json(workdir / "result.json", result)
-        return result
+        rows, lost = _compare(assembly, workdir, reporter, stop)
+        processes.on_main(lambda: _conclude(assembly, workdir, loop, rows, lost))
+        return record.read_json(workdir / "result.json")
 
 
 def _finished(path: Path) -> dict[str, Any]:
@@ -79,14 +90,26 @@ def _note_environment(assembly: Assembly, workdir: Path, reporter: Reporter) -> 
         reporter.line(f"the environment has changed since the run began, {difference}")
 
 
-def _result(assembly: Assembly, workdir: Path, loop: Loop, stop: StopRequest) -> dict[str, Any]:
-    last = {line["split"]: line for line in loop.metrics.read()}
-    seconds = sum(line.get("seconds", 0.0) for line in loop.timing.read())
-    result = {"steps": assembly.total_steps, "train_seconds": round(seconds, 1), **last}
+def _compare(
+    assembly: Assembly, workdir: Path, reporter: Reporter, stop: StopRequest
+) -> tuple[list[ensemble.Row], list[int]]:
+    """The table of the members, empty if there are not two, and the steps of those that are gone."""
     members = snapshots.members(workdir)
     if lost := sorted(set(assembly.member_steps()) - set(members)):
-        result["lost_members"] = lost
-        loop.reporter.line(f"the member snapshots at steps {', '.join(map(str, lost))} are gone: compared without them")
-    if len(members) > 1:
-        result["members"] = ensemble.compare(assembly, workdir, members, lambda: bool(stop))
-    return result
+        reporter.line(f"the member snapshots at steps {', '.join(map(str, lost))} are gone: compared without them")
+    if len(members) < 2:
+        return [], lost
+    alone = jax.process_count() == 1  # several would stop at different batches, and wait for each other
+    return ensemble.compare(assembly, workdir, members, lambda: alone and bool(stop)), lost
+
+
+def _conclude(assembly: Assembly, workdir: Path, loop: Loop, rows: list[ensemble.Row], lost: list[int]) -> None:
+    """Write curves.png and, last, result.json."""
+    lines = loop.metrics.read()
+    plots.curves(workdir / "curves.png", lines, assembly.schedule, assembly.total_steps, assembly.member_steps())
+    last = {line["split"]: line for line in lines}
+    seconds = sum(line.get("seconds", 0.0) for line in loop.timing.read())
+    result = {"steps": assembly.total_steps, "train_seconds": round(seconds, 1), **last}
+    result |= {"lost_members": lost} if lost else {}
+    result |= {"members": rows} if rows else {}
+    record.write_json(workdir / "result.json", result)

@@ -1,21 +1,31 @@
-"""Where arrays live: a mesh of devices, the batch split over it, the state replicated."""
+"""Where arrays live: a mesh of devices, the batch split over all of it, large leaves of the state over one axis.
 
+Nothing here knows a model: what is split, and along which axis, follows from a leaf's shape alone, so parameters and
+their optimizer slots, which have the same shapes, always lie alike.
+"""
+
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from cs231n_jax.typing import Batch, PyTree
+from cs231n_jax.typing import Array, Batch, PyTree
 
 BATCH_AXES = ("data", "fsdp")
+SPLIT_FROM = 4096  # elements: a smaller leaf costs more to gather than to keep
 
 
 @dataclass(kw_only=True, slots=True)
 class MeshConfig:
     """How many devices along each axis; data=0 takes all that are left.
 
-    The batch is split over both axes. Parameters and optimizer state are whole on every device of either.
+    The batch is split over both axes. Parameters and optimizer state are whole on every device along `data` and split
+    along `fsdp` (fully sharded data parallelism): each device keeps 1 / fsdp of every large leaf.
     """
 
     data: int = 0
@@ -28,7 +38,7 @@ class MeshConfig:
 
 
 def make_mesh(config: MeshConfig, batch_size: int) -> Mesh:
-    """A mesh with axes ("data", "fsdp") over the devices at hand.
+    """A mesh with axes ("data", "fsdp") over the devices at hand, those of all processes.
 
     Raises:
         ValueError: the sizes do not fit the number of devices, or the batch does not divide.
@@ -38,6 +48,11 @@ def make_mesh(config: MeshConfig, batch_size: int) -> Mesh:
     if data * config.fsdp > len(devices) or data < 1:
         raise ValueError(
             f"mesh.data={config.data} × mesh.fsdp={config.fsdp} needs more than the {len(devices)} devices at hand"
+        )
+    if jax.process_count() > 1 and data * config.fsdp < len(devices):
+        raise ValueError(
+            f"mesh.data={config.data} × mesh.fsdp={config.fsdp} leaves some of the {len(devices)} devices of "
+            f"{jax.process_count()} processes without work: use all of them (mesh.data=0 does)"
         )
     if batch_size % (data * config.fsdp):
         raise ValueError(
@@ -57,11 +72,83 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def leaf_sharding(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+    """How a leaf of the state lies: whole, or split along its longest axis that `fsdp` divides.
+
+    Args:
+        shape: the leaf's shape; of equally long axes the last is split.
+        mesh: from `make_mesh`.
+    """
+    ways = mesh.shape["fsdp"]
+    axes = [axis for axis, size in enumerate(shape) if size % ways == 0]
+    if ways == 1 or math.prod(shape) < SPLIT_FROM or not axes:
+        return replicated(mesh)
+    longest = max(axes, key=lambda axis: (shape[axis], axis))
+    return NamedSharding(mesh, PartitionSpec(*("fsdp" if axis == longest else None for axis in range(longest + 1))))
+
+
+def state_shardings(tree: PyTree, mesh: Mesh) -> PyTree:
+    """`leaf_sharding` of every leaf (arrays or jax.ShapeDtypeStructs)."""
+    return jax.tree.map(lambda x: leaf_sharding(x.shape, mesh), tree)
+
+
+def with_shardings(tree: PyTree, mesh: Mesh, rule: Callable[[tuple[int, ...], Mesh], Any] = leaf_sharding) -> PyTree:
+    """jax.ShapeDtypeStructs that say where each leaf will lie, to compile for."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rule(x.shape, mesh)), tree)
+
+
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:
-    """A host batch onto the devices."""
-    return jax.device_put(batch, batch_sharding(mesh))
+    """This process's slice of a batch onto its devices, as part of the one global batch."""
+    where = batch_sharding(mesh)
+    if where.is_fully_addressable:
+        return jax.device_put(batch, where)
+    return {name: jax.make_array_from_process_local_data(where, x) for name, x in batch.items()}
+
+
+def place(leaf: Any, mesh: Mesh) -> Array:
+    """One leaf of the state onto its devices, each getting its own shard alone; every process has the whole leaf."""
+    return _put(leaf, leaf_sharding(np.shape(leaf), mesh))
+
+
+def replicate(leaf: Any, mesh: Mesh) -> Array:
+    """An array that every process has onto every device, whole."""
+    return _put(leaf, replicated(mesh))
+
+
+def _put(leaf: Any, where: NamedSharding) -> Array:
+    if isinstance(leaf, jax.Array) and leaf.sharding == where:
+        return leaf
+    if where.is_fully_addressable:
+        return jax.device_put(leaf, where)
+    host = np.asarray(leaf)
+    return jax.make_array_from_callback(host.shape, where, lambda index: host[index])
 
 
 def put_state(state: PyTree, mesh: Mesh) -> PyTree:
-    """A state onto the devices."""
-    return jax.device_put(state, replicated(mesh))
+    """A state that every process holds onto the devices."""
+    return jax.tree.map(lambda leaf: place(leaf, mesh), state)
+
+
+def whole(params: PyTree, mesh: Mesh | None) -> PyTree:
+    """Inside a compiled step: parameters gathered for use, leaf by leaf; nothing to do where none is split."""
+    if mesh is None or mesh.shape["fsdp"] == 1:
+        return params
+    return jax.lax.with_sharding_constraint(params, replicated(mesh))
+
+
+def split(tree: PyTree, mesh: Mesh | None) -> PyTree:
+    """Inside a compiled step: gradients or new parameters laid out as the state is, the inverse of `whole`."""
+    if mesh is None or mesh.shape["fsdp"] == 1:
+        return tree
+    return jax.lax.with_sharding_constraint(tree, state_shardings(tree, mesh))
+
+
+def to_host(tree: PyTree) -> PyTree:
+    """A tree of arrays as numpy arrays, whole in every process."""
+
+    def gathered(x: Any) -> Any:
+        if isinstance(x, jax.Array) and not (x.is_fully_addressable or x.is_fully_replicated):
+            return multihost_utils.process_allgather(x, tiled=True)
+        return x
+
+    return jax.device_get(jax.tree.map(gathered, tree))

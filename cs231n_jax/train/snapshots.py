@@ -21,6 +21,7 @@ import jax
 import numpy as np
 
 from cs231n_jax.models.functional import path_name
+from cs231n_jax.train import processes
 from cs231n_jax.train.state import TrainState
 from cs231n_jax.typing import ModelState, Params, PyTree
 
@@ -55,6 +56,8 @@ class SnapshotConfig:
 def save(workdir: Path, state: TrainState, kind: Kind, extra: dict[str, Any] | None = None) -> Path:
     """Write a snapshot of `state` and make it durable before it gets its name.
 
+    Of several processes each calls this and writes its own shards; process 0 writes the manifest and the name.
+
     Args:
         workdir: the run directory.
         state: the state between two updates.
@@ -66,12 +69,23 @@ def save(workdir: Path, state: TrainState, kind: Kind, extra: dict[str, Any] | N
     """
     step = int(state.step)
     final = directory(workdir, step)
-    temporary = final.with_name(f".writing_{final.name}_{os.getpid()}")
+    temporary = final.with_name(f".writing_{final.name}")
+    processes.on_main(lambda: _make_room(temporary))
+    _write_tree(temporary / "state", _to_tree(state))
+    processes.on_main(lambda: _commit(workdir, step, temporary, {"kind": kind.value, **(extra or {})}))
+    return final
+
+
+def _make_room(temporary: Path) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    _write_tree(temporary / "state", _to_tree(state))
+
+
+def _commit(workdir: Path, step: int, temporary: Path, about: dict[str, Any]) -> None:
+    """Give a snapshot that is written its manifest, make it durable, and give it its name."""
+    final = directory(workdir, step)
     files = {str(p.relative_to(temporary)): _sha256(p) for p in _files(temporary)}
-    content = {"format": FORMAT, "step": step, "kind": kind.value, **(extra or {}), "files": files}
+    content = {"format": FORMAT, "step": step, **about, "files": files}
     (temporary / "manifest.json").write_text(_manifest_text(content))
     _sync(temporary)
     old = _make_way(workdir, step)
@@ -79,7 +93,6 @@ def save(workdir: Path, state: TrainState, kind: Kind, extra: dict[str, Any] | N
     _sync_directory(final.parent)
     if old:
         shutil.rmtree(old, ignore_errors=True)
-    return final
 
 
 def _make_way(workdir: Path, step: int) -> Path | None:
@@ -267,7 +280,8 @@ def _write_tree(path: Path, tree: PyTree) -> None:
 
     try:
         with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-            checkpointer.save(path.absolute(), args=ocp.args.PyTreeSave(jax.device_get(tree)))
+            tree = jax.device_get(tree) if jax.process_count() == 1 else tree
+            checkpointer.save(path.absolute(), args=ocp.args.PyTreeSave(tree))
     except ValueError as error:  # how tensorstore reports a disk that is full
         reason = str(error).splitlines()[0]
         raise OSError(f"the snapshot {path.parent} cannot be written ({reason}): make room, then repeat") from error

@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from cs231n_jax.optim import GradientTransformation
 from cs231n_jax.tasks.base import Metrics, Task
+from cs231n_jax.train import sharding
 from cs231n_jax.typing import Array, Batch, Key, ModelState, Params, PyTree
 
 
@@ -23,32 +25,46 @@ class TrainState(NamedTuple):
     dropped: Array  # shape=(), int32: updates dropped in a row because a gradient was not finite
 
 
-def create(task: Task, optimizer: GradientTransformation, seed: int, batch: Batch) -> TrainState:
-    """The state before the first update.
+def create(
+    task: Task,
+    optimizer: GradientTransformation,
+    seed: int,
+    batch: Batch,
+    mesh: Mesh,
+    like: TrainState | None = None,
+) -> TrainState:
+    """The state before the first update, made where it will live: leaf by leaf, each device getting its own shard.
 
     Args:
         task: what is trained.
         optimizer: its gradient transformation.
         seed: the run's seed.
         batch: arrays or jax.ShapeDtypeStructs of one batch; only shapes are looked at.
+        mesh: the devices.
+        like: what `shapes` gave for the same arguments, where it is at hand.
     """
-    params, model_state = task.init(seed, batch)
-    metrics = _metric_shapes(task, params, model_state, batch)
+    like = shapes(task, optimizer, batch, mesh) if like is None else like
+
+    def place(leaf: np.ndarray) -> Array:
+        return sharding.place(leaf, mesh)
+
+    params, model_state = task.init(seed, batch, place)
+    make_slots = jax.jit(optimizer.init, out_shardings=jax.tree.map(lambda x: x.sharding, like.opt_state))
     return TrainState(
-        step=jnp.zeros((), jnp.int32),
+        step=place(np.zeros((), np.int32)),
         params=params,
         model_state=model_state,
-        opt_state=jax.jit(optimizer.init)(params),
-        metrics=jax.device_put(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), metrics)),
-        dropped=jnp.zeros((), jnp.int32),
+        opt_state=make_slots(params),
+        metrics=jax.tree.map(place, zeros(like.metrics)),
+        dropped=place(np.zeros((), np.int32)),
     )
 
 
-def shapes(task: Task, optimizer: GradientTransformation, batch: Batch) -> TrainState:
-    """What `create` would give, as jax.ShapeDtypeStructs: nothing is drawn."""
+def shapes(task: Task, optimizer: GradientTransformation, batch: Batch, mesh: Mesh) -> TrainState:
+    """What `create` would give, as jax.ShapeDtypeStructs that say where each leaf lies: nothing is drawn."""
     params, model_state = task.shapes(batch)
     count: Any = jax.ShapeDtypeStruct((), jnp.int32)
-    return TrainState(
+    found = TrainState(
         step=count,
         params=params,
         model_state=model_state,
@@ -56,6 +72,12 @@ def shapes(task: Task, optimizer: GradientTransformation, batch: Batch) -> Train
         metrics=_metric_shapes(task, params, model_state, batch),
         dropped=count,
     )
+    return sharding.with_shardings(found, mesh)
+
+
+def zeros(shapes: PyTree) -> PyTree:
+    """Zeros on the host for every leaf."""
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
 
 
 def _metric_shapes(task: Task, params: Params, model_state: ModelState, batch: Batch) -> Metrics:

@@ -4,38 +4,65 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from cs231n_jax import optim
 from cs231n_jax.tasks.base import Metrics, Task
+from cs231n_jax.train import sharding
+from cs231n_jax.train.accumulate import Sums, in_pieces
 from cs231n_jax.train.state import TrainState, stream_key
-from cs231n_jax.typing import Array, Batch, ModelState, Params
+from cs231n_jax.typing import Array, Batch, Key, ModelState, Params
 
 
 def make_train_step(
-    task: Task, optimizer: optim.GradientTransformation, seed: int, max_dropped: int = 0
+    task: Task,
+    optimizer: optim.GradientTransformation,
+    seed: int,
+    max_dropped: int = 0,
+    *,
+    accumulate: int = 1,
+    mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Batch], TrainState]:
     """The function (state, batch) -> state of one update, to be jitted with the state donated.
 
-    The loss is differentiated as a sum and divided by the global count, so that masks, uneven batches and devices
-    give the same gradient. Where the loss, a gradient, a new parameter or a statistic is not finite, the whole update
-    is dropped (parameters, statistics, metrics and optimizer state stay) and counted in `state.dropped`; after more
-    than `max_dropped` in a row nothing moves any more, until the loop looks and stops.
+    The loss is differentiated as a sum and divided by the global count, so that masks, uneven batches, micro-batches
+    and devices give the same gradient. Where the loss, a gradient, a new parameter or a statistic is not finite, the
+    whole update is dropped (parameters, statistics, metrics and optimizer state stay) and counted in `state.dropped`;
+    after more than `max_dropped` in a row nothing moves any more, until the loop looks and stops.
+
+    On a mesh whose fsdp axis splits the state, parameters are gathered for use and gradients are split again before
+    the optimizer sees them: its work and its slots are divided among the devices.
+
+    Args:
+        task: what is trained.
+        optimizer: its gradient transformation.
+        seed: the run's seed.
+        max_dropped: updates dropped in a row that are put up with.
+        accumulate: micro-batches that each batch is worked through in (see `accumulate.in_pieces`).
+        mesh: the devices; None where nothing is split over them.
     """
+
+    def gradient(params: Params, model_state: ModelState, batch: Batch, key: Key) -> tuple[Sums, ModelState]:
+        def total_loss(params: Params) -> tuple[Array, tuple[Array, ModelState, Metrics]]:
+            mean, (new_state, metrics) = task.loss(params, model_state, batch, key=key, train=True)
+            return mean.total, (mean.count, new_state, metrics)
+
+        (total, (count, new_state, metrics)), grads = jax.value_and_grad(total_loss, has_aux=True)(params)
+        return Sums(total, count, metrics, grads), new_state
+
+    platform = mesh.devices.flat[0].platform if mesh else jax.default_backend()
+    gradient = in_pieces(gradient, accumulate, unroll=platform == "cpu")
 
     def train_step(state: TrainState, batch: Batch) -> TrainState:
         key = stream_key(seed, "train", state.step)
-
-        def total_loss(params: Params) -> tuple[Array, tuple[Array, ModelState, Metrics]]:
-            mean, (model_state, metrics) = task.loss(params, state.model_state, batch, key=key, train=True)
-            return mean.total, (mean.count, model_state, metrics)
-
-        (total, (count, model_state, metrics)), grads = jax.value_and_grad(total_loss, has_aux=True)(state.params)
-        grads = jax.tree.map(lambda g: g / count.astype(g.dtype), grads)
+        sums, model_state = gradient(sharding.whole(state.params, mesh), state.model_state, batch, key)
+        grads = jax.tree.map(lambda g: g / sums.count.astype(g.dtype), sharding.split(sums.grads, mesh))
 
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        running = {name: state.metrics[name] + metrics[name] for name in metrics}
+        running = {name: state.metrics[name] + sums.metrics[name] for name in sums.metrics}
         moved = optim.apply_updates(state.params, updates)
-        good = jnp.isfinite(total) & optim.all_finite((grads, moved, model_state)) & (state.dropped <= max_dropped)
+        finite = jnp.isfinite(sums.total) & optim.all_finite((grads, moved, model_state))
+        good = finite & (state.dropped <= max_dropped)
         new = (moved, model_state, opt_state, running)
         old = (state.params, state.model_state, state.opt_state, state.metrics)
         params, new_model_state, opt_state, running = jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)

@@ -10,10 +10,11 @@ import pytest
 
 from cs231n_jax import models, optim
 from cs231n_jax.tasks.classification import Classification
-from cs231n_jax.train import state
+from cs231n_jax.train import sharding, state
 from cs231n_jax.train.step import make_train_step
 from tests.descriptors import MODELS
 
+ONE_DEVICE = sharding.make_mesh(sharding.MeshConfig(data=1), 1)
 SMALLEST = [row for row in MODELS if row.name in ("mlp", "lenet5", "resnet8", "resnet14") and not row.note]
 rows = pytest.mark.parametrize("row", SMALLEST, ids=str)
 
@@ -45,7 +46,7 @@ def test_loss_with_a_zeroed_head_is_ln_k(row):
 def test_thirty_two_examples_can_be_learned_by_heart(row):
     task, batch = task_of(row), batch_of(row)
     optimizer = optim.adam(1e-2)
-    current = state.create(task, optimizer, 0, batch)
+    current = state.create(task, optimizer, 0, batch, ONE_DEVICE)
     step = jax.jit(make_train_step(task, optimizer, 0))
     for _ in range(500):
         current = step(current, batch)
@@ -57,7 +58,7 @@ def small(max_dropped=0):
     row = next(row for row in MODELS if row.name == "resnet8")
     task, batch, optimizer = task_of(row), batch_of(row, 8), optim.momentum(0.1)
     step = jax.jit(make_train_step(task, optimizer, 0, max_dropped))
-    return task, batch, step, state.create(task, optimizer, 0, batch)
+    return task, batch, step, state.create(task, optimizer, 0, batch, ONE_DEVICE)
 
 
 def same(a, b):

@@ -1,0 +1,72 @@
+"""How batches reach the compiled step: one after the other from the host, or from a data set that is on the devices."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from cs231n_jax.train import sharding
+from cs231n_jax.train.assemble import Assembly
+from cs231n_jax.train.state import TrainState
+from cs231n_jax.typing import Batch
+
+Step = Callable[[TrainState, Batch], TrainState]
+
+
+class Feed(NamedTuple):
+    """A way of feeding a step."""
+
+    shapes: Any  # of what `take` returns, with shardings, to compile for
+    most: int  # updates in one call
+    take: Callable[[int, int], Any]  # (updates done, updates to do in this call) -> arguments on the devices
+    apply: Callable[[Step, TrainState, Any], TrainState]  # inside the compiled call
+
+
+def make_feed(assembly: Assembly) -> Feed:
+    """The feed that `train.steps_per_call` asks for: streamed for 1, resident for more."""
+    calls = assembly.config.train.steps_per_call
+    return _resident(assembly, calls) if calls > 1 else _streamed(assembly)
+
+
+def _streamed(assembly: Assembly) -> Feed:
+    def take(done: int, count: int) -> Batch:
+        del count
+        return sharding.put_batch(assembly.pipeline.batch(done), assembly.mesh)
+
+    def apply(step: Step, state: TrainState, batch: Batch) -> TrainState:
+        return step(state, batch)
+
+    return Feed(assembly.batch_shapes, 1, take, apply)
+
+
+def _resident(assembly: Assembly, most: int) -> Feed:
+    """The whole training split on every device, as it is stored (uint8 images); the host sends indices.
+
+    A call makes `count` ≤ `most` updates in one compiled loop: an accelerator then never waits for the host. On
+    XLA:CPU convolutions in a loop run on one core, so there it is slower.
+    """
+    mesh, pipeline = assembly.mesh, assembly.pipeline
+    source = assembly.train_source
+    data = {name: sharding.replicate(x, mesh) for name, x in source[np.arange(len(source))].items()}
+    across = NamedSharding(mesh, PartitionSpec(None, sharding.BATCH_AXES))
+    one = jax.ShapeDtypeStruct((), np.int32, sharding=sharding.replicated(mesh))
+    order = jax.ShapeDtypeStruct((most, pipeline.batch_size), np.int32, sharding=across)
+
+    def take(done: int, count: int) -> Any:
+        rows = np.stack([pipeline.indices(done + min(i, count - 1)) for i in range(most)]).astype(np.int32)
+        order = jax.make_array_from_process_local_data(across, rows)
+        return data, order, sharding.replicate(np.int32(count), mesh)
+
+    def apply(step: Step, state: TrainState, given: Any) -> TrainState:
+        data, order, count = given
+
+        def body(i: Any, state: TrainState) -> TrainState:
+            batch = {name: x[order[i]] for name, x in data.items()}
+            return step(state, jax.lax.with_sharding_constraint(batch, sharding.batch_sharding(mesh)))
+
+        return jax.lax.fori_loop(0, count, body, state)
+
+    shapes = sharding.with_shardings(data, mesh, lambda shape, mesh: sharding.replicated(mesh))
+    return Feed((shapes, order, one), most, take, apply)
