@@ -17,12 +17,12 @@ from cs231n_jax.optim.base import (
     cast_like,
     check_range,
     float_dtype,
-    floats,
     increment,
     scalar,
     widen,
     zeros_like,
 )
+from cs231n_jax.optim.leaves import floats
 from cs231n_jax.typing import PyTree
 
 

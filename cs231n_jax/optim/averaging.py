@@ -16,11 +16,11 @@ from cs231n_jax.optim.base import (
     check_count,
     check_range,
     float_dtype,
-    floats,
     increment,
     require_params,
     scalar,
 )
+from cs231n_jax.optim.leaves import floats
 from cs231n_jax.typing import PyTree
 
 

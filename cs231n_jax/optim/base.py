@@ -14,10 +14,11 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+from cs231n_jax.optim.leaves import float_leaf, floats, is_float0
 from cs231n_jax.typing import PyTree, Schedule
 
 Number = float | int | np.floating | np.integer | np.ndarray | Array
-"""A hyper-parameter, one number: a jax.Array (a traced one, say) is taken as it is, all else is checked for its range."""
+"""A hyper-parameter, one number: a jax.Array (a traced one, say) is taken as it is, all else is checked."""
 
 SMALL = 1 << 16  # elements; leaves up to this size are put together where a tree is reduced
 
@@ -141,42 +142,6 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
         return (p.astype(wide) + u.astype(wide)).astype(p.dtype)
 
     return jax.tree_util.tree_map_with_path(add, params, updates)
-
-
-def is_float0(leaf: Any) -> bool:
-    return getattr(leaf, "dtype", None) == jax.dtypes.float0
-
-
-def path_name(path: tuple[Any, ...]) -> str:
-    """The path of a leaf as "stage1/conv/kernel"."""
-    return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
-def float_leaf(path: tuple[Any, ...], leaf: Any) -> Array:
-    """A leaf as an array of floats; numbers of Python and numpy become one.
-
-    Raises:
-        ValueError: it is no float.
-    """
-    if not isinstance(leaf, Array) and not is_float0(leaf):
-        leaf = jnp.asarray(leaf)
-    if not jnp.issubdtype(leaf.dtype, jnp.floating):
-        name = "float0" if is_float0(leaf) else leaf.dtype.name
-        where = f"the leaf {path_name(path)!r}" if path else "the tree"
-        raise ValueError(
-            f"{where} is of dtype {name}, and only floats are optimized: give it the rule freeze() in a "
-            "partition, or leave it out of the tree"
-        )
-    return leaf
-
-
-def floats(tree: PyTree) -> PyTree:
-    """The leaves as arrays of floats, for what computes with each of them.
-
-    Raises:
-        ValueError: a leaf is no float; the message names its path and dtype.
-    """
-    return jax.tree_util.tree_map_with_path(float_leaf, tree)
 
 
 def square_sum(tree: PyTree) -> Float[Array, ""]:

@@ -19,13 +19,13 @@ from cs231n_jax.optim.base import (
     check_count,
     check_range,
     float_dtype,
-    floats,
     global_norm,
     increment,
     run_update,
     scalar,
     stateless,
 )
+from cs231n_jax.optim.leaves import floats
 from cs231n_jax.typing import PyTree
 
 

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from cs231n_jax.optim.base import GradientTransformation, Transformation, is_float0, path_name, run_update, stateless
+from cs231n_jax.optim.base import GradientTransformation, Transformation, run_update, stateless
+from cs231n_jax.optim.leaves import is_float0, path_name
 from cs231n_jax.typing import PyTree
 
 Predicate = Callable[[str], bool] | str
@@ -54,9 +55,7 @@ def masked(inner: Transformation, mask: PyTree | Callable[[PyTree], PyTree]) -> 
     def init(params: PyTree) -> MaskedState:
         return MaskedState(inner.init(_hide(params, seen(params))))
 
-    def update(
-        updates: PyTree, state: MaskedState, params: PyTree = None, **extra: Any
-    ) -> tuple[PyTree, MaskedState]:
+    def update(updates: PyTree, state: MaskedState, params: PyTree = None, **extra: Any) -> tuple[PyTree, MaskedState]:
         flags = seen(updates)
         visible = None if params is None else _hide(params, flags)
         new, inner_state = run_update(inner, _hide(updates, flags), state.inner, visible, extra)

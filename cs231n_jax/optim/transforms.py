@@ -23,7 +23,6 @@ from cs231n_jax.optim.base import (
     check_range,
     check_rate,
     float_dtype,
-    floats,
     increment,
     require_params,
     scalar,
@@ -31,6 +30,7 @@ from cs231n_jax.optim.base import (
     widen,
     zeros_like,
 )
+from cs231n_jax.optim.leaves import floats
 from cs231n_jax.optim.masking import masked
 from cs231n_jax.typing import PyTree, Schedule
 
@@ -72,7 +72,8 @@ def scale_by_learning_rate(learning_rate: Number | Schedule) -> GradientTransfor
         del params
         value = learning_rate(state.count) if callable(learning_rate) else learning_rate
         rate = jnp.asarray(value).astype(float_dtype())
-        return jax.tree.map(lambda u: _times(-rate, u), floats(updates)), LearningRateState(increment(state.count), rate)
+        new_state = LearningRateState(increment(state.count), rate)
+        return jax.tree.map(lambda u: _times(-rate, u), floats(updates)), new_state
 
     return GradientTransformation(init, update)
 
