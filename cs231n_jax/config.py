@@ -24,7 +24,9 @@ class TrainConfig:
     log_every: str = "1ep"  # a line of training metrics
     eval_every: str = "1ep"  # "0": at the end alone
     save_every: str = "1ep"  # a resume snapshot; "0": at the end alone
-    max_dropped: int = 0  # updates with a non-finite gradient dropped in a row before the run stops
+    max_dropped: int = (
+        0  # updates that are not finite dropped in a row before the run stops; above 0: "dropped" is logged
+    )
 
     def validate(self) -> None:
         """Refuse what is no duration."""

@@ -21,6 +21,7 @@ class TrainState(NamedTuple):
     opt_state: PyTree
     metrics: Metrics  # running sums since the last line of metrics.jsonl, so that a resumed interval is whole
     dropped: Array  # shape=(), int32: updates dropped in a row because a gradient was not finite
+    dropped_total: Array  # shape=(), int32: updates dropped since the start
 
 
 def create(task: Task, optimizer: GradientTransformation, seed: int, batch: Batch) -> TrainState:
@@ -41,6 +42,7 @@ def create(task: Task, optimizer: GradientTransformation, seed: int, batch: Batc
         opt_state=jax.jit(optimizer.init)(params),
         metrics=jax.device_put(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), metrics)),
         dropped=jnp.zeros((), jnp.int32),
+        dropped_total=jnp.zeros((), jnp.int32),
     )
 
 
@@ -55,6 +57,7 @@ def shapes(task: Task, optimizer: GradientTransformation, batch: Batch) -> Train
         opt_state=jax.eval_shape(optimizer.init, params),
         metrics=_metric_shapes(task, params, model_state, batch),
         dropped=count,
+        dropped_total=count,
     )
 
 

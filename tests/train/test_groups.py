@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from cs231n_jax.models.base import stage_of
 from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
 from cs231n_jax.train import plan, record, snapshots
 from cs231n_jax.train.assemble import Assembly, assemble
-from cs231n_jax.train.loop import Loop
+from cs231n_jax.train.loop import DivergedError, Loop
 from cs231n_jax.train.sharding import MeshConfig
 from cs231n_jax.train.signals import StopRequest
 
@@ -154,3 +155,55 @@ def test_groups_survive_json_and_an_older_run_directory_is_still_ours(tmp_path):
     record.claim(tmp_path, config(), {})
     with pytest.raises(record.WorkdirError, match=r"optimizer\.rate_paths"):
         record.claim(tmp_path, grouped, {})
+
+
+# --- dropped updates ---
+
+
+class Poisoned:
+    """A pipeline whose examples weigh NaN in some batches, which makes the loss one."""
+
+    def __init__(self, pipeline, bad):
+        self.pipeline, self.bad, self.steps_per_epoch = pipeline, bad, pipeline.steps_per_epoch
+
+    def batch(self, step):
+        examples = self.pipeline.batch(step)
+        weight = np.nan if step in self.bad else 1.0
+        return {**examples, "mask": np.full(len(examples["label"]), weight, np.float32)}
+
+
+def poisoned(bad: tuple[int, ...], **fields) -> Assembly:
+    assembly = assemble(config(**fields))
+    return replace(assembly, pipeline=Poisoned(assembly.pipeline, bad))
+
+
+def test_dropped_updates_leave_a_running_count(tmp_path):
+    """1, 2 and 4 are not finite; the count goes on through an interruption, and is not reset by a good update."""
+    assembly = poisoned((1, 2, 4), steps="8", max_dropped=2)
+    state, lines = train(assembly, tmp_path / "whole")
+    assert [line["dropped"] for line in lines] == [1, 2, 3, 3]
+    assert (int(state.dropped), int(state.dropped_total), int(state.step)) == (0, 3, 8)
+    half, _ = train(assembly, tmp_path / "half", until=5)
+    snapshots.save(tmp_path / "half", half, snapshots.Kind.RESUME, {"metrics": _digest(tmp_path / "half")})
+    _, again = train(assembly, tmp_path / "half")
+    assert again == lines
+
+
+def test_a_dropped_update_is_as_if_its_batch_had_not_been(tmp_path):
+    """Parameters, statistics, slots and rate: the update after it finds what the one before it left."""
+    before, _ = train(poisoned((), steps="3", max_dropped=1), tmp_path / "clean", until=1)
+    after, _ = train(poisoned((1,), steps="4", max_dropped=1), tmp_path / "poisoned", until=2)
+    for name in ("params", "model_state", "opt_state"):
+        for path, x in flat(getattr(before, name)).items():
+            np.testing.assert_array_equal(x, flat(getattr(after, name))[path], err_msg=path)
+
+
+def test_one_more_than_allowed_stops_the_run(tmp_path):
+    assembly = poisoned((1, 2), steps="8", max_dropped=1)
+    with pytest.raises(DivergedError, match="not finite at update 2"):
+        train(assembly, tmp_path / "run")
+
+
+def test_lines_of_a_run_that_stops_at_once_are_what_they_were(tmp_path):
+    _, lines = train(assemble(config(steps="2")), tmp_path / "run")
+    assert "dropped" not in lines[-1]
