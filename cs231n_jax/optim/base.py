@@ -226,7 +226,7 @@ def float_dtype() -> np.dtype:
     return np.dtype(jnp.result_type(float))
 
 
-def scalar(value: Number, dtype: DTypeLike) -> Number:
+def scalar(value: Number, dtype: DTypeLike) -> float | Array:
     """A hyper-parameter ready for arithmetic with arrays of `dtype`; Python numbers take any dtype as they are."""
     return value.astype(dtype) if isinstance(value, Array) else float(value)
 
