@@ -24,7 +24,7 @@ class TrainConfig:
     log_every: str = "1ep"  # a line of training metrics
     eval_every: str = "1ep"  # "0": at the end alone
     save_every: str = "1ep"  # a resume snapshot; "0": at the end alone
-    max_dropped: int = 0  # updates with a non-finite gradient dropped in a row before the run stops
+    max_dropped: int = 0  # updates not finite dropped in a row before the run stops; above 0: "dropped" is logged
     accumulate: int = 1  # micro-batches that a batch is worked through in, one after the other, to save memory
     steps_per_call: int = 1  # more: the training set lies on the device, and so many updates are one compiled call
 

@@ -22,6 +22,7 @@ from cs231n_jax.optim.base import (
     widen,
     zeros_like,
 )
+from cs231n_jax.optim.leaves import floats
 from cs231n_jax.typing import PyTree
 
 
@@ -69,6 +70,7 @@ def scale_by_adagrad(
 
     def update(updates: PyTree, state: AdagradState, params: PyTree = None) -> tuple[PyTree, AdagradState]:
         del params
+        updates = floats(updates)
         new = jax.tree.map(advance, updates, state.square_sum)
         return jax.tree.map(form, updates, new), AdagradState(cast_like(new, state.square_sum))
 
@@ -124,6 +126,7 @@ def scale_by_rms(
 
     def update(updates: PyTree, state: RmsState, params: PyTree = None) -> tuple[PyTree, RmsState]:
         del params
+        updates = floats(updates)
         square_mean = jax.tree.map(_averaging(decay, jnp.square), updates, state.square_mean)
         if not centered:
             return jax.tree.map(form, updates, square_mean), RmsState(cast_like(square_mean, state.square_mean), ())
@@ -183,6 +186,7 @@ def scale_by_adam(
 
     def update(updates: PyTree, state: AdamState, params: PyTree = None) -> tuple[PyTree, AdamState]:
         del params
+        updates = floats(updates)
         count = increment(state.count)
         mean = jax.tree.map(_averaging(b1), updates, state.mean)
         square_mean = jax.tree.map(_averaging(b2, jnp.square), updates, state.square_mean)

@@ -13,12 +13,14 @@ from cs231n_jax.optim.base import (
     GradientTransformation,
     Number,
     at_least_float32,
+    check_count,
     check_range,
     float_dtype,
     increment,
     require_params,
     scalar,
 )
+from cs231n_jax.optim.leaves import floats
 from cs231n_jax.typing import PyTree
 
 
@@ -38,6 +40,9 @@ def track_ema(decay: Number = 0.999, *, state_dtype: DTypeLike | None = None) ->
         decay: in [0, 1); the lecture has 0.995.
         state_dtype: of the average; that of the parameters by default. In bfloat16 give float32.
 
+    Raises:
+        ValueError: decay is out of range.
+
     Reference: cs231n, "Polyak averaging": x_test = 0.995·x_test + 0.005·x.
     """
     check_range("decay", decay, 0.0, 1.0, open_high=True)
@@ -51,9 +56,12 @@ def track_mean(start: int = 0, *, state_dtype: DTypeLike | None = None) -> Gradi
         start: updates done before the mean begins, ≥ 0.
         state_dtype: of the average; that of the parameters by default.
 
+    Raises:
+        ValueError: a start that is negative or not whole.
+
     Reference: Polyak, Juditsky 1992, equation 2.
     """
-    check_range("start", start, 0)
+    check_count("start", start, 0)
     return _track(lambda count: 1 / jnp.maximum(count - start, 1).astype(float_dtype()), state_dtype)
 
 
@@ -78,11 +86,12 @@ def _track(share: Any, state_dtype: DTypeLike | None) -> GradientTransformation:
 
     def init(params: PyTree) -> AverageState:
         # A copy: the train step donates parameters and state, and a buffer can be donated once.
-        return AverageState(jnp.zeros((), jnp.int32), jax.tree.map(lambda p: jnp.array(p, state_dtype), params))
+        return AverageState(jnp.zeros((), jnp.int32), jax.tree.map(lambda p: jnp.array(p, state_dtype), floats(params)))
 
     def update(updates: PyTree, state: AverageState, params: PyTree = None) -> tuple[PyTree, AverageState]:
         require_params(params, "an average of the parameters")
         count = increment(state.count)
+        params = floats(params)
 
         def advance(u: Array, p: Array, a: Array) -> Array:
             wide = max(at_least_float32(p.dtype), at_least_float32(a.dtype), key=lambda d: d.itemsize)
@@ -90,6 +99,6 @@ def _track(share: Any, state_dtype: DTypeLike | None) -> GradientTransformation:
             old = a.astype(wide)
             return (old + scalar(share(count), wide) * (new - old)).astype(a.dtype)
 
-        return updates, AverageState(count, jax.tree.map(advance, updates, params, state.average))
+        return updates, AverageState(count, jax.tree.map(advance, floats(updates), params, state.average))
 
     return GradientTransformation(init, update)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +14,11 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+from cs231n_jax.optim.leaves import float_leaf, floats, is_float0
 from cs231n_jax.typing import PyTree, Schedule
 
-Number = float | int | np.floating | np.integer | Array
-"""A hyper-parameter: a Python number is checked for its range, an array (a traced one, say) is taken as it is."""
+Number = float | int | np.floating | np.integer | np.ndarray | Array
+"""A hyper-parameter, one number: a jax.Array (a traced one, say) is taken as it is, all else is checked."""
 
 SMALL = 1 << 16  # elements; leaves up to this size are put together where a tree is reduced
 
@@ -26,6 +28,10 @@ class GradientTransformation(NamedTuple):
 
     `init(params) -> state` and `update(updates, state, params=None) -> (updates, state)`. Updates have the structure,
     shapes and dtypes of the gradients. What comes out of the last transformation is added to the parameters.
+
+    `chain`, `masked`, `partition` and `drop_nonfinite` also take named arguments, such as the `value=` of the loss,
+    and hand them as they are to the parts that name them or take any. optax does so with those of its own class:
+    `optax.GradientTransformationExtraArgs(*ours)` makes one of ours, so that they pass through it in `optax.chain`.
     """
 
     init: Callable[[PyTree], PyTree]
@@ -64,6 +70,17 @@ def stateless(function: Callable[[PyTree, PyTree], PyTree]) -> GradientTransform
     return GradientTransformation(init, update)
 
 
+def run_update(
+    transformation: Transformation, updates: PyTree, state: PyTree, params: PyTree, extra: dict[str, Any]
+) -> tuple[PyTree, PyTree]:
+    """`transformation.update` with those of the extra arguments that it takes."""
+    if extra:
+        parameters = inspect.signature(transformation.update).parameters
+        if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+            extra = {name: value for name, value in extra.items() if name in parameters}
+    return transformation.update(updates, state, params, **extra)
+
+
 def identity() -> GradientTransformation:
     """Updates pass unchanged."""
     return stateless(lambda updates, params: updates)
@@ -76,13 +93,16 @@ def chain(*transformations: Transformation) -> GradientTransformation:
         *transformations: ours or optax's, any mixture; none at all is the identity.
 
     Returns:
-        a transformation whose state is the tuple of theirs.
+        a transformation whose state is the tuple of theirs; its update hands named arguments on to those that take
+        them (see `GradientTransformation`).
     """
 
     def init(params: PyTree) -> tuple[PyTree, ...]:
         return tuple(t.init(params) for t in transformations)
 
-    def update(updates: PyTree, state: tuple[PyTree, ...], params: PyTree = None) -> tuple[PyTree, tuple[PyTree, ...]]:
+    def update(
+        updates: PyTree, state: tuple[PyTree, ...], params: PyTree = None, **extra: Any
+    ) -> tuple[PyTree, tuple[PyTree, ...]]:
         if len(state) != len(transformations):
             raise ValueError(
                 f"a chain of {len(transformations)} transformations was given a state of {len(state)} parts; "
@@ -90,7 +110,7 @@ def chain(*transformations: Transformation) -> GradientTransformation:
             )
         new_state = []
         for transformation, part in zip(transformations, state):
-            updates, part = transformation.update(updates, part, params)
+            updates, part = run_update(transformation, updates, part, params, extra)
             new_state.append(part)
         return updates, tuple(new_state)
 
@@ -101,23 +121,32 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
     """params + updates, leaf by leaf, in the dtype of the parameters.
 
     Args:
-        params: any tree of arrays.
+        params: any tree of floats: arrays, or numbers of Python or numpy. An integer may be among them where its
+            update is one of the same dtype, or of dtype float0, as the gradient by an integer is.
         updates: a tree of the same structure and shapes.
 
     Returns:
-        the new parameters.
+        the new parameters, as arrays; where the update is of dtype float0, the parameter as it came.
+
+    Raises:
+        ValueError: a parameter that is no float and its update differ in dtype; the message names it.
     """
 
-    def add(p: Array, u: Array) -> Array:
+    def add(path: Any, p: Any, u: Any) -> Any:
+        if is_float0(u):
+            return p
+        if jnp.issubdtype(jnp.result_type(p), jnp.integer) and jnp.result_type(p) == jnp.result_type(u):
+            return jnp.asarray(p) + jnp.asarray(u)
+        p, u = float_leaf(path, p), float_leaf(path, u)
         wide = at_least_float32(p.dtype)
         return (p.astype(wide) + u.astype(wide)).astype(p.dtype)
 
-    return jax.tree.map(add, params, updates)
+    return jax.tree_util.tree_map_with_path(add, params, updates)
 
 
 def square_sum(tree: PyTree) -> Float[Array, ""]:
     """Σ x² over all elements of all leaves, in the widest of their dtypes, at least float32."""
-    leaves = [x.astype(at_least_float32(x.dtype)) for x in packed(tree)]
+    leaves = [x.astype(at_least_float32(x.dtype)) for x in packed(floats(tree))]
     dtype = max((x.dtype for x in leaves), key=lambda d: d.itemsize, default=float_dtype())
     return sum((jnp.sum(jnp.square(x)).astype(dtype) for x in leaves), jnp.zeros((), dtype))
 
@@ -153,19 +182,21 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
     """Whether no element of any leaf is NaN or infinite.
 
     Args:
-        tree: any tree of float arrays.
+        tree: any tree of arrays or numbers; integers are finite.
 
     Returns:
         boolean scalar; true for an empty tree.
     """
+    leaves = [x if isinstance(x, Array) or is_float0(x) else jnp.asarray(x) for x in jax.tree.leaves(tree)]
+    leaves = [x for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
     # x − x is 0 for a finite x and NaN otherwise, and its sum is five times as fast as a conjunction.
-    sums = [jnp.sum(x - x).astype(float_dtype()) for x in packed(tree)]
+    sums = [jnp.sum(x - x).astype(float_dtype()) for x in packed(leaves)]
     return sum(sums, jnp.zeros((), float_dtype())) == 0
 
 
 def zeros_like(params: PyTree, dtype: DTypeLike | None = None, value: Number = 0) -> PyTree:
     """A slot for every parameter, in its dtype unless another is given."""
-    return jax.tree.map(lambda p: jnp.full_like(p, value, dtype=dtype), params)
+    return jax.tree.map(lambda p: jnp.full_like(p, value, dtype=dtype), floats(params))
 
 
 def increment(count: Int[Array, ""]) -> Int[Array, ""]:
@@ -195,7 +226,7 @@ def float_dtype() -> np.dtype:
     return np.dtype(jnp.result_type(float))
 
 
-def scalar(value: Number, dtype: DTypeLike) -> Number:
+def scalar(value: Number, dtype: DTypeLike) -> float | Array:
     """A hyper-parameter ready for arithmetic with arrays of `dtype`; Python numbers take any dtype as they are."""
     return value.astype(dtype) if isinstance(value, Array) else float(value)
 
@@ -209,14 +240,18 @@ def check_range(
     open_low: bool = False,
     open_high: bool = False,
 ) -> None:
-    """Refuse a hyper-parameter outside [low, high]; arrays, whose value may not be known yet, pass.
+    """Refuse a hyper-parameter outside [low, high]; a jax.Array, whose value may not be known yet, passes.
 
     Raises:
         ValueError: it is outside, or not finite; the message names it, its value and the range.
-        TypeError: it is no number.
+        TypeError: it is not one number.
     """
+    if isinstance(value, Array | np.ndarray) and value.ndim:
+        raise TypeError(f"{name} is an array of shape {value.shape}; it must be one number")
     if isinstance(value, Array):
         return
+    if isinstance(value, np.ndarray):
+        value = value[()]
     if isinstance(value, bool) or not isinstance(value, float | int | np.floating | np.integer):
         raise TypeError(f"{name} is {value!r}; it must be a number")
     below = value <= low if open_low else value < low
@@ -225,6 +260,18 @@ def check_range(
         bounds = [f"{'above' if open_low else 'at least'} {low:g}"] if low > -math.inf else []
         bounds += [f"{'below' if open_high else 'at most'} {high:g}"] if high < math.inf else []
         raise ValueError(f"{name} is {value}; it must be finite{''.join(' and ' + b for b in bounds)}")
+
+
+def check_count(name: str, value: Any, low: int) -> None:
+    """Refuse what is no whole number, or one below `low`; a jax.Array passes.
+
+    Raises:
+        ValueError: it is below, or has a fraction.
+        TypeError: it is not one number.
+    """
+    check_range(name, value, low)
+    if not isinstance(value, Array) and value != int(value):
+        raise ValueError(f"{name} is {value}; it must be a whole number and at least {low}")
 
 
 def check_rate(learning_rate: Number | Schedule) -> None:

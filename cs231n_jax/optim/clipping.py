@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +16,16 @@ from cs231n_jax.optim.base import (
     all_finite,
     at_least_float32,
     cast_like,
+    check_count,
     check_range,
     float_dtype,
     global_norm,
     increment,
+    run_update,
     scalar,
     stateless,
 )
+from cs231n_jax.optim.leaves import floats
 from cs231n_jax.typing import PyTree
 
 
@@ -43,7 +46,7 @@ def clip_by_value(limit: Number) -> GradientTransformation:
         bound = jnp.asarray(scalar(limit, g.dtype)).astype(g.dtype)
         return jnp.clip(g, -bound, bound)
 
-    return stateless(lambda updates, params: jax.tree.map(clip, updates))
+    return stateless(lambda updates, params: jax.tree.map(clip, floats(updates)))
 
 
 class ClipState(NamedTuple):
@@ -87,7 +90,7 @@ def clip_by_global_norm(max_norm: Number, *, eps: Number = 0.0) -> GradientTrans
             wide = at_least_float32(g.dtype)
             return (g.astype(wide) * factor.astype(wide)).astype(g.dtype)
 
-        return jax.tree.map(clip, updates), ClipState(norm.astype(float_dtype()), factor.astype(float_dtype()))
+        return jax.tree.map(clip, floats(updates)), ClipState(norm.astype(float_dtype()), factor.astype(float_dtype()))
 
     return GradientTransformation(init, update)
 
@@ -112,21 +115,21 @@ def drop_nonfinite(inner: Transformation, max_consecutive: int) -> GradientTrans
         max_consecutive: ≥ 0.
 
     Raises:
-        ValueError: a negative number.
+        ValueError: a number that is negative or not whole.
 
     *Deviation*: optax.apply_if_finite lets the non-finite update through after `max_consecutive_errors`.
     """
-    check_range("max_consecutive", max_consecutive, 0)
+    check_count("max_consecutive", max_consecutive, 0)
 
     def init(params: PyTree) -> DropState:
         return DropState(inner.init(params), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
-    def update(updates: PyTree, state: DropState, params: PyTree = None) -> tuple[PyTree, DropState]:
+    def update(updates: PyTree, state: DropState, params: PyTree = None, **extra: Any) -> tuple[PyTree, DropState]:
         good = all_finite(updates) & (state.dropped_in_a_row <= max_consecutive)
 
         # A branch, where selecting every leaf would make XLA keep a copy of the whole old state.
         def keep(updates: PyTree, inner_state: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:
-            new, inner_state = inner.update(updates, inner_state, params)
+            new, inner_state = run_update(inner, updates, inner_state, params, extra)
             return cast_like(new, updates), inner_state
 
         def drop(updates: PyTree, inner_state: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from cs231n_jax.optim.base import GradientTransformation, Transformation, stateless
+from cs231n_jax.optim.base import GradientTransformation, Transformation, run_update, stateless
+from cs231n_jax.optim.leaves import is_float0, path_name
 from cs231n_jax.typing import PyTree
 
 Predicate = Callable[[str], bool] | str
@@ -32,7 +33,8 @@ def masked(inner: Transformation, mask: PyTree | Callable[[PyTree], PyTree]) -> 
     Args:
         inner: ours or optax's.
         mask: a tree of booleans with the structure of the parameters, or a function from the parameters (or the
-            gradients) to one. True: the transformation sees this leaf.
+            gradients) to one. True: the transformation sees this leaf. Of a tree those entries count whose leaves
+            get here: inside a `partition` or another mask it may still be that of all parameters.
 
     Returns:
         a transformation.
@@ -42,7 +44,7 @@ def masked(inner: Transformation, mask: PyTree | Callable[[PyTree], PyTree]) -> 
     """
 
     def seen(tree: PyTree) -> list[bool]:
-        flags = mask(tree) if callable(mask) else mask
+        flags = mask(tree) if callable(mask) else _shown(mask, tree)
         if jax.tree.structure(flags) != jax.tree.structure(tree):
             raise ValueError(
                 f"the mask has the structure {jax.tree.structure(flags)}, the parameters {jax.tree.structure(tree)}; "
@@ -53,10 +55,10 @@ def masked(inner: Transformation, mask: PyTree | Callable[[PyTree], PyTree]) -> 
     def init(params: PyTree) -> MaskedState:
         return MaskedState(inner.init(_hide(params, seen(params))))
 
-    def update(updates: PyTree, state: MaskedState, params: PyTree = None) -> tuple[PyTree, MaskedState]:
+    def update(updates: PyTree, state: MaskedState, params: PyTree = None, **extra: Any) -> tuple[PyTree, MaskedState]:
         flags = seen(updates)
         visible = None if params is None else _hide(params, flags)
-        new, inner_state = inner.update(_hide(updates, flags), state.inner, visible)
+        new, inner_state = run_update(inner, _hide(updates, flags), state.inner, visible, extra)
         return _merge(updates, [(flags, new)]), MaskedState(inner_state)
 
     return GradientTransformation(init, update)
@@ -86,8 +88,11 @@ def partition(rules: Mapping[str, tuple[Predicate, Transformation]]) -> Gradient
         a transformation whose state holds, by name, slots for the parameters of each rule and no others.
 
     Raises:
-        ValueError: a parameter is matched by no rule or by several (at init and at update; the message names it).
+        ValueError: a predicate is no regular expression, or two are `OTHERS`; or a parameter is matched by no rule or
+            by several (at init and at update). The message names the rule or the parameter.
     """
+    for name, (predicate, _) in rules.items():
+        check_pattern(f"the rule {name!r} of a partition", predicate)
     if sum(predicate == OTHERS for predicate, _ in rules.values()) > 1:
         raise ValueError("two rules of a partition are OTHERS; there can be one")
 
@@ -95,13 +100,15 @@ def partition(rules: Mapping[str, tuple[Predicate, Transformation]]) -> Gradient
         groups = assign(rules, params)
         return PartitionState({name: t.init(_hide(params, groups[name])) for name, (_, t) in rules.items()})
 
-    def update(updates: PyTree, state: PartitionState, params: PyTree = None) -> tuple[PyTree, PartitionState]:
+    def update(
+        updates: PyTree, state: PartitionState, params: PyTree = None, **extra: Any
+    ) -> tuple[PyTree, PartitionState]:
         groups = assign(rules, updates)
         parts, inner = [], {}
         for name, (_, transformation) in rules.items():
             flags = groups[name]
             visible = None if params is None else _hide(params, flags)
-            new, inner[name] = transformation.update(_hide(updates, flags), state.inner[name], visible)
+            new, inner[name] = run_update(transformation, _hide(updates, flags), state.inner[name], visible, extra)
             parts.append((flags, new))
         return _merge(updates, parts), PartitionState(inner)
 
@@ -109,18 +116,36 @@ def partition(rules: Mapping[str, tuple[Predicate, Transformation]]) -> Gradient
 
 
 def freeze() -> GradientTransformation:
-    """u ← 0, and no state: with this as their last or only rule parameters never move."""
-    # Negative zero is the number that leaves every number as it is, to the sign of zero.
-    return stateless(lambda updates, params: jax.tree.map(lambda u: jnp.full_like(u, -0.0), updates))
+    """u ← 0, and no state: with this as their last or only rule parameters never move. Integers may be among them."""
+
+    def stay(u: Any) -> Any:
+        if is_float0(u):
+            return u
+        # Negative zero is the number that leaves every number as it is, to the sign of zero.
+        return jnp.full_like(u, -0.0)
+
+    return stateless(lambda updates, params: jax.tree.map(stay, updates))
 
 
-def path_name(path: tuple[Any, ...]) -> str:
-    """The path of a leaf as "stage1/conv/kernel"."""
-    return jax.tree_util.keystr(path, simple=True, separator="/")
+def check_pattern(what: str, predicate: Predicate) -> None:
+    """Refuse a text that is no regular expression; `what` names it in the message.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        re.compile(predicate if isinstance(predicate, str) else "")
+    except re.error as error:
+        raise ValueError(f"{what} is {predicate!r}, which is no regular expression: {error}") from None
 
 
 def by_path(predicate: Predicate) -> Callable[[PyTree], PyTree]:
-    """A mask for `masked`: true at the leaves whose path the predicate matches."""
+    """A mask for `masked`: true at the leaves whose path the predicate matches.
+
+    Raises:
+        ValueError: the predicate is a text, but no regular expression.
+    """
+    check_pattern("the predicate of by_path", predicate)
     return lambda tree: jax.tree_util.tree_map_with_path(lambda path, _: _matches(predicate, path_name(path)), tree)
 
 
@@ -150,6 +175,14 @@ def assign(rules: Mapping[str, tuple[Predicate, Any]], tree: PyTree) -> dict[str
 
 def _matches(predicate: Predicate, path: str) -> bool:
     return bool(re.search(predicate, path) if isinstance(predicate, str) else predicate(path))
+
+
+def _shown(mask: PyTree, tree: PyTree) -> PyTree:
+    """A mask without the entries of the leaves that `_hide` hid; as it is where its structure is another one."""
+    try:
+        return jax.tree.map(lambda x, flag: None if x is None else flag, tree, mask, is_leaf=lambda x: x is None)
+    except ValueError:
+        return mask
 
 
 def _hide(tree: PyTree, flags: list[bool]) -> PyTree:

@@ -71,19 +71,20 @@ def measurements(state: PyTree) -> dict[str, Array]:
         some of learning_rate, gradient_norm, clip_factor, update_ratio, dropped and dropped_in_a_row; where several
         parts tell the same, as under a `partition`, those inside a dict are named "learning_rate/NAME".
     """
-    found: dict[str, Array] = {}
+    found: dict[str, dict[str, Array]] = {}
     _collect(state, "", found)
-    return found
+    named = ((name, group, x) for name, groups in found.items() for group, x in groups.items())
+    return {name if len(found[name]) == 1 else name + group: x for name, group, x in named}
 
 
-def _collect(state: Any, group: str, found: dict[str, Array]) -> None:
+def _collect(state: Any, group: str, found: dict[str, dict[str, Array]]) -> None:
     if isinstance(state, dict):
         for name, part in state.items():
             _collect(part, f"{group}/{name}", found)
     elif hasattr(state, "_fields"):
         for name, part in zip(state._fields, state):
             if name in NAMES:
-                found.setdefault(name + group, part)
+                found.setdefault(name, {}).setdefault(group, part)
             else:
                 _collect(part, group, found)
     elif isinstance(state, tuple | list):

@@ -3,21 +3,21 @@
 # No `from __future__ import annotations` here: flag overrides read the types of the fields.
 import dataclasses
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 
 from cs231n_jax.optim.adaptive import scale_by_adagrad, scale_by_adam, scale_by_rms
 from cs231n_jax.optim.base import GradientTransformation, chain, check_range, unknown
 from cs231n_jax.optim.clipping import clip_by_global_norm, clip_by_value
-from cs231n_jax.optim.masking import not_vectors
+from cs231n_jax.optim.masking import OTHERS, assign, check_pattern, not_vectors, partition
 from cs231n_jax.optim.measure import measure_gradient_norm, measure_update_ratio
 from cs231n_jax.optim.transforms import (
     add_decayed_weights,
     scale_by_learning_rate,
     trace,
 )
-from cs231n_jax.typing import Schedule
+from cs231n_jax.typing import PyTree, Schedule
 
 
 class DecayMode(enum.Enum):
@@ -32,19 +32,26 @@ class OptimizerConfig:
     """An optimizer by name: sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw.
 
     Gradients are measured, clipped and decayed (coupled) in this order, as they are in torch. Where 0 makes no sense
-    as a value it means off. `adamw` is `adam` with decay_mode=decoupled, whatever decay_mode says.
+    as a value it means off. `adamw` is `adam` with decay_mode=decoupled, whatever decay_mode says. A field that the
+    optimizer does not read has to stay at its default.
+
+    Parameters whose path ("stage1_block2/conv1/kernel") holds a match of rate_paths[i], a regular expression, are
+    trained with rate_factors[i] times the learning rate, decay included; all others with the rate as it is. On the
+    command line: --config.optimizer.rate_paths="('^stem','^stage1')" --config.optimizer.rate_factors="(0.1,0.1)".
     """
 
     name: str = "momentum"
     learning_rate: float = 0.1  # the peak of the schedule
+    rate_paths: tuple[str, ...] = ()  # groups of parameters with a rate of their own; none may be in two groups
+    rate_factors: tuple[float, ...] = ()  # one for each group
     momentum: float = 0.9  # momentum, nesterov; for rmsprop see rmsprop_momentum
-    rate_inside: bool = False  # the learning rate scales the gradient before momentum adds it up
+    rate_inside: bool = False  # with momentum: the learning rate scales the gradient before it is added up
     b1: float = 0.9  # adam, adamw
     b2: float = 0.999  # adam, adamw
     bias_correction: bool = True  # adam, adamw
     decay: float = 0.9  # rmsprop
     centered: bool = False  # rmsprop
-    rmsprop_momentum: float = 0.0
+    rmsprop_momentum: float = 0.0  # rmsprop
     eps: float = 1e-8  # adagrad (torch: 1e-10), rmsprop, adam, adamw
     eps_inside_sqrt: bool = False  # adagrad, rmsprop, adam, adamw
     initial_accumulator: float = 0.0  # adagrad, rmsprop
@@ -53,7 +60,7 @@ class OptimizerConfig:
     decay_vectors: bool = True  # off: biases and the scale and shift of normalisation do not decay
     clip_norm: float = 0.0
     clip_value: float = 0.0
-    state_float32: bool = False  # slots in float32 where parameters are narrower
+    state_float32: bool = False  # all but sgd: slots in float32 where parameters are narrower
     measure_ratio: bool = False  # log update_ratio, ‖update‖ / ‖parameters‖; ResNet-20 then takes 0.3 s more to compile
 
     def validate(self) -> None:
@@ -64,18 +71,43 @@ class OptimizerConfig:
             check_range(f"optimizer.{field}", getattr(self, field), 0.0)
         for field in ("momentum", "rmsprop_momentum", "b1", "b2", "decay"):
             check_range(f"optimizer.{field}", getattr(self, field), 0.0, 1.0, open_high=True)
+        groups = {OTHERS, *self.rate_paths}
+        if not len(self.rate_factors) == len(self.rate_paths) == len(groups) - 1:
+            raise ValueError(
+                f"optimizer.rate_factors={self.rate_factors} for rate_paths={self.rate_paths}: give one factor for "
+                "each path, and no path twice"
+            )
+        for path, factor in zip(self.rate_paths, self.rate_factors, strict=True):
+            check_pattern("one of optimizer.rate_paths", path)
+            check_range("optimizer.rate_factors", factor, 0.0)
+        self._refuse_unread_fields()
 
-    def build(self, schedule: Schedule) -> GradientTransformation:
+    def _refuse_unread_fields(self) -> None:
+        own = _STEPS[self.name][1]
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name not in (*_SHARED, *own) and value != field.default:
+                raise ValueError(
+                    f"optimizer.{field.name}={value!r} is not read by {self.name}, which has {', '.join(own) or 'none'}"
+                    f" of its own: leave it at {field.default!r}, or choose another optimizer"
+                )
+        if self.name == "rmsprop" and self.rate_inside and not self.rmsprop_momentum:
+            raise ValueError("optimizer.rate_inside=True says where the momentum of rmsprop goes: set rmsprop_momentum")
+
+    def build(self, schedule: Schedule, group_schedules: Sequence[Schedule] = ()) -> GradientTransformation:
         """The optimizer of one run; `measurements` reads its state.
 
         Args:
             schedule: updates done so far -> learning rate; made by ScheduleConfig.build(learning_rate, …).
+            group_schedules: one for each of rate_paths, made of rate_factors[i]·learning_rate, so that a group is
+                trained to the last digit as by a run at that rate; by default rate_factors[i]·schedule.
 
         Returns:
             a transformation.
 
         Raises:
-            ValueError: a field is out of range.
+            ValueError: a field is out of range or not read; or, when the transformation meets the parameters, one of
+                rate_paths matches none of them, or two match the same.
         """
         self.validate()
         parts = [clip_by_global_norm(self.clip_norm) if self.clip_norm else measure_gradient_norm()]
@@ -85,8 +117,8 @@ class OptimizerConfig:
         decoupled = self.decay_mode is DecayMode.DECOUPLED or self.name == "adamw"
         if self.weight_decay and not decoupled:
             parts.append(decay)
-        rate = scale_by_learning_rate(schedule)
-        before, after = _STEPS[self.name](self)
+        rate = _rate(self, schedule, group_schedules or [_scaled(schedule, factor) for factor in self.rate_factors])
+        before, after = _STEPS[self.name][0](self)
         # Decoupled decay is added to the finished step; behind the rate it would not be scaled by it.
         if self.weight_decay and decoupled and self.rate_inside and after:
             raise ValueError("optimizer.rate_inside and decay_mode=decoupled cannot be combined")
@@ -97,6 +129,34 @@ class OptimizerConfig:
         if self.measure_ratio:
             parts.append(measure_update_ratio())
         return chain(*parts)
+
+
+def _rate(c: OptimizerConfig, schedule: Schedule, group_schedules: Sequence[Schedule]) -> GradientTransformation:
+    """The step of the learning rate, with a rule for every group that has its own."""
+    if not c.rate_paths:
+        return scale_by_learning_rate(schedule)
+    rates = [*zip(c.rate_paths, group_schedules, strict=True), (OTHERS, schedule)]
+    rules = {path: (path, scale_by_learning_rate(rate)) for path, rate in rates}
+    groups = partition(rules)
+
+    def init(params: PyTree) -> PyTree:
+        try:
+            found = assign(rules, params)
+        except ValueError as error:
+            raise ValueError(f"optimizer.rate_paths={c.rate_paths}: {error}") from None
+        for path in c.rate_paths:
+            if not any(found[path]):
+                raise ValueError(
+                    f"optimizer.rate_paths={c.rate_paths}: {path!r} matches no parameter that is trained; "
+                    "inspect_model --table=parameters lists their paths"
+                )
+        return groups.init(params)
+
+    return GradientTransformation(init, groups.update)
+
+
+def _scaled(schedule: Schedule, factor: float) -> Schedule:
+    return lambda count: factor * schedule(count)
 
 
 Parts = tuple[list[GradientTransformation], list[GradientTransformation]]
@@ -158,12 +218,28 @@ def _dtype(c: OptimizerConfig) -> type | None:
     return jnp.float32 if c.state_float32 else None
 
 
-_STEPS: dict[str, Callable[[OptimizerConfig], Parts]] = {
-    "sgd": _sgd,
-    "momentum": _momentum,
-    "nesterov": _nesterov,
-    "adagrad": _adagrad,
-    "rmsprop": _rmsprop,
-    "adam": _adam,
-    "adamw": _adam,
+_SHARED = (
+    "name",
+    "learning_rate",
+    "rate_paths",
+    "rate_factors",
+    "weight_decay",
+    "decay_mode",
+    "decay_vectors",
+    "clip_norm",
+    "clip_value",
+    "measure_ratio",
+)
+_VELOCITY = ("momentum", "rate_inside", "state_float32")
+_ROOT = ("eps", "eps_inside_sqrt", "state_float32")
+
+# By name: its steps, and the fields that it alone reads.
+_STEPS: dict[str, tuple[Callable[[OptimizerConfig], Parts], tuple[str, ...]]] = {
+    "sgd": (_sgd, ()),
+    "momentum": (_momentum, _VELOCITY),
+    "nesterov": (_nesterov, _VELOCITY),
+    "adagrad": (_adagrad, (*_ROOT, "initial_accumulator")),
+    "rmsprop": (_rmsprop, (*_ROOT, "initial_accumulator", "decay", "centered", "rmsprop_momentum", "rate_inside")),
+    "adam": (_adam, (*_ROOT, "b1", "b2", "bias_correction")),
+    "adamw": (_adam, (*_ROOT, "b1", "b2", "bias_correction")),
 }

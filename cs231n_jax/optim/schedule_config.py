@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Callable
 
 from cs231n_jax.optim import schedules
-from cs231n_jax.optim.base import check_range, unknown
+from cs231n_jax.optim.base import check_count, check_range, unknown
 from cs231n_jax.optim.schedules import duration
 from cs231n_jax.typing import Schedule
 
@@ -35,17 +35,26 @@ class ScheduleConfig:
         """Refuse what no run can use; raises ValueError with the field and its value."""
         if self.name not in _BUILDERS:
             raise ValueError(unknown("schedule", self.name, _BUILDERS))
-        for text in (self.warmup, self.period, *self.boundaries):
-            duration(text, total_steps=1, steps_per_epoch=1)
+        durations = [("warmup", self.warmup), ("period", self.period), *(("boundaries", b) for b in self.boundaries)]
+        for field, text in durations:
+            try:
+                duration(text, total_steps=1, steps_per_epoch=1)
+            except ValueError as error:
+                raise ValueError(f"schedule.{field}: {error}") from None
         check_range("schedule.warmup_start", self.warmup_start, 0.0)
         check_range("schedule.rate", self.rate, 0.0)
         check_range("schedule.t_mult", self.t_mult, 1.0)
-        check_range("schedule.cycles", self.cycles, 1.0)
+        check_count("schedule.cycles", self.cycles, 1)
         check_range("schedule.final", self.final, 0.0)
         for factor in self.factors:
             check_range("schedule.factors", factor, 0.0)
         if self.name == "staircase" and len(self.factors) != 1:
             raise ValueError(f"schedule.factors={self.factors}; a staircase has one")
+        if self.name == "step" and not self.boundaries:
+            raise ValueError(
+                "schedule.boundaries=() leaves a step schedule without a step: give one, such as ('50%',), or take "
+                "name=constant"
+            )
         if self.name == "step" and len(self.factors) not in (1, len(self.boundaries)):
             raise ValueError(
                 f"schedule.factors={self.factors} for {len(self.boundaries)} boundaries; give one, or one for each"

@@ -1,7 +1,8 @@
 """Schedules: functions from the number of updates done so far to a value, and ways to put them together.
 
 Every schedule takes a Python integer or an integer array of any shape, traced or not, and returns float32 (float64
-under x64). `count` is 0 at the first update; where a paper counts t from 1, t = count + 1.
+under x64). `count` is 0 at the first update; where a paper counts t from 1, t = count + 1. Values, rates and factors
+are at least 0, lengths and boundaries whole numbers of updates.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from cs231n_jax.optim.base import check_range, float_dtype
+from cs231n_jax.optim.base import check_count, check_range, float_dtype
 from cs231n_jax.typing import Schedule
 
 
 def constant(value: float) -> Schedule:
-    """The value, always."""
+    """The value, always.
+
+    Raises:
+        ValueError: a negative value.
+    """
     check_range("value", value, 0.0)
     return lambda count: jnp.full(jnp.shape(count), value, float_dtype())
 
@@ -33,11 +38,13 @@ def step(peak: float, boundaries: Sequence[int], factors: Sequence[float]) -> Sc
         factors: one for each boundary, applied to the value before it.
 
     Raises:
-        ValueError: the boundaries do not increase, or there is another number of factors.
+        ValueError: the boundaries do not increase, or there is another number of factors; or a number is negative or,
+            among the boundaries, not whole.
     """
     check_range("peak", peak, 0.0)
-    if list(boundaries) != sorted(set(boundaries)) or any(b < 0 for b in boundaries):
-        raise ValueError(f"boundaries are {tuple(boundaries)}; they must increase from 0 or later")
+    _check_boundaries(boundaries)
+    for factor in factors:
+        check_range("factor", factor, 0.0)
     if len(factors) != len(boundaries):
         raise ValueError(f"there are {len(boundaries)} boundaries and {len(factors)} factors; give one for each")
 
@@ -52,33 +59,58 @@ def step(peak: float, boundaries: Sequence[int], factors: Sequence[float]) -> Sc
 
 
 def staircase(peak: float, period: int, factor: float) -> Schedule:
-    """peak·factor^⌊count / period⌋: halve every five epochs, say."""
+    """peak·factor^⌊count / period⌋: halve every five epochs, say.
+
+    Raises:
+        ValueError: a negative peak or factor, or a period below 1.
+    """
     check_range("peak", peak, 0.0)
     _check_period(period)
+    check_range("factor", factor, 0.0)
     return lambda count: peak * jnp.power(factor, _float(jnp.asarray(count) // period))
 
 
 def exponential(peak: float, rate: float) -> Schedule:
-    """peak·exp(−rate·count)."""
+    """peak·exp(−rate·count).
+
+    Raises:
+        ValueError: a negative peak or rate.
+    """
     check_range("peak", peak, 0.0)
+    check_range("rate", rate, 0.0)
     return lambda count: peak * jnp.exp(-rate * _float(count))
 
 
 def inverse_time(peak: float, rate: float) -> Schedule:
-    """peak / (1 + rate·count); torch.optim.Adagrad's `lr_decay` is the rate."""
+    """peak / (1 + rate·count); torch.optim.Adagrad's `lr_decay` is the rate.
+
+    Raises:
+        ValueError: a negative peak or rate.
+    """
     check_range("peak", peak, 0.0)
+    check_range("rate", rate, 0.0)
     return lambda count: peak / (1 + rate * _float(count))
 
 
 def inverse_sqrt(peak: float, rate: float = 1.0) -> Schedule:
-    """peak / √(1 + rate·count); with rate = 1 the lecture's α₀/√t."""
+    """peak / √(1 + rate·count); with rate = 1 the lecture's α₀/√t.
+
+    Raises:
+        ValueError: a negative peak or rate.
+    """
     check_range("peak", peak, 0.0)
+    check_range("rate", rate, 0.0)
     return lambda count: peak / jnp.sqrt(1 + rate * _float(count))
 
 
 def linear(start: float, end: float, steps: int) -> Schedule:
-    """From start to end in `steps` updates, then end."""
+    """From start to end in `steps` updates, then end.
+
+    Raises:
+        ValueError: a negative start or end, or steps below 1.
+    """
     check_range("start", start, 0.0)
+    check_range("end", end, 0.0)
     _check_period(steps)
     return lambda count: start + (end - start) * _share(count, steps)
 
@@ -86,9 +118,13 @@ def linear(start: float, end: float, steps: int) -> Schedule:
 def cosine(peak: float, steps: int, final: float = 0.0) -> Schedule:
     """final + ½·(peak − final)·(1 + cos(π·count / steps)), then final.
 
+    Raises:
+        ValueError: a negative peak or final, or steps below 1.
+
     *Deviation*: torch.optim.lr_scheduler.CosineAnnealingLR rises again after `T_max`.
     """
     check_range("peak", peak, 0.0)
+    check_range("final", final, 0.0)
     _check_period(steps)
     return lambda count: _half_cosine(peak, final, _share(count, steps))
 
@@ -102,9 +138,14 @@ def cosine_restarts(peak: float, period: int, t_mult: float = 1.0, final: float 
         t_mult: ≥ 1.
         final: what a cycle falls towards; its last update is one step short of it.
 
+    Raises:
+        ValueError: a negative peak or final, a period below 1, or a t_mult below 1 or so near it that the cycles are
+            too many.
+
     Reference: Loshchilov, Hutter 2017 (SGDR), equation 5.
     """
     check_range("peak", peak, 0.0)
+    check_range("final", final, 0.0)
     _check_period(period)
     check_range("t_mult", t_mult, 1.0)
     if t_mult == 1:
@@ -129,9 +170,14 @@ def cosine_restarts(peak: float, period: int, t_mult: float = 1.0, final: float 
 def snapshot_cosine(peak: float, total_steps: int, cycles: int) -> Schedule:
     """½·peak·(cos(π·mod(t − 1, C) / C) + 1) with C = ⌈total_steps / cycles⌉ and t = count + 1.
 
+    Raises:
+        ValueError: a negative peak, or no whole number of cycles from 1 to total_steps.
+
     Reference: Huang, Li, Pleiss, Liu, Hopcroft, Weinberger 2017 (Snapshot Ensembles), equation 2.
     """
-    if not 1 <= cycles <= total_steps:
+    check_count("cycles", cycles, 1)
+    check_count("total_steps", total_steps, 1)
+    if cycles > total_steps:
         raise ValueError(f"cycles is {cycles}; it must be at least 1 and at most the {total_steps} steps of the run")
     return cosine_restarts(peak, math.ceil(total_steps / cycles))
 
@@ -148,11 +194,12 @@ def fge_triangle(high: float, low: float, period: int) -> Schedule:
         period: length of a cycle, even.
 
     Raises:
-        ValueError: the period is odd, so that it has no middle.
+        ValueError: the period is odd, so that it has no middle, or below 1; or high or low is negative.
 
     Reference: Garipov, Izmailov, Podoprikhin, Vetrov, Wilson 2018 (Fast Geometric Ensembling), section 4.
     """
     check_range("high", high, 0.0)
+    check_range("low", low, 0.0)
     _check_period(period)
     if period % 2:
         raise ValueError(f"period is {period}; a triangle needs an even number of updates")
@@ -174,8 +221,13 @@ def warmup(schedule: Schedule, steps: int, start: float = 0.0, *, shift: bool = 
         shift: the schedule starts at its own beginning when the line ends; else it counts from the start of training
             as if there were no line, which leaves its boundaries and cycles where they are.
 
+    Raises:
+        ValueError: steps that are negative or not whole, or a negative start.
+
     Reference: Goyal et al. 2017, section 2.2 (gradual warm-up).
     """
+    check_count("steps", steps, 0)
+    check_range("start", start, 0.0)
     if steps == 0:
         return schedule
     offset = steps if shift else 0
@@ -191,12 +243,13 @@ def join(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
     """schedules[i] from boundaries[i − 1] to boundaries[i], each counting from its own beginning.
 
     Raises:
-        ValueError: the boundaries do not increase, or are not one fewer than the schedules.
+        ValueError: the boundaries do not increase from 0 or later, or are not one fewer than the schedules.
     """
-    if len(schedules) != len(boundaries) + 1 or list(boundaries) != sorted(set(boundaries)):
+    if len(schedules) != len(boundaries) + 1:
         raise ValueError(
             f"{len(schedules)} schedules need {len(schedules) - 1} increasing boundaries, got {tuple(boundaries)}"
         )
+    _check_boundaries(boundaries)
 
     def joined(count: Any) -> Array:
         value = schedules[0](count)
@@ -242,6 +295,14 @@ def _half_cosine(peak: float, final: float, share: Array) -> Array:
     return final + 0.5 * (peak - final) * (1 + jnp.cos(math.pi * share))
 
 
+def _check_boundaries(boundaries: Sequence[int]) -> None:
+    for boundary in boundaries:
+        check_count("boundary", boundary, 0)
+    if list(boundaries) != sorted(set(boundaries)):
+        raise ValueError(f"boundaries are {tuple(boundaries)}; they must increase")
+
+
 def _check_period(period: int) -> None:
     if period < 1:
         raise ValueError(f"a period of {period} updates is too short; it must be at least 1")
+    check_count("period", period, 1)

@@ -30,6 +30,7 @@ from cs231n_jax.optim.base import (
     widen,
     zeros_like,
 )
+from cs231n_jax.optim.leaves import floats
 from cs231n_jax.optim.masking import masked
 from cs231n_jax.typing import PyTree, Schedule
 
@@ -40,7 +41,7 @@ def scale(factor: Number) -> GradientTransformation:
 
     def update(updates: PyTree, params: PyTree) -> PyTree:
         del params
-        return jax.tree.map(lambda u: _times(factor, u), updates)
+        return jax.tree.map(lambda u: _times(factor, u), floats(updates))
 
     return stateless(update)
 
@@ -64,14 +65,15 @@ def scale_by_learning_rate(learning_rate: Number | Schedule) -> GradientTransfor
     check_rate(learning_rate)
 
     def init(params: PyTree) -> LearningRateState:
-        del params
+        floats(params)
         return LearningRateState(jnp.zeros((), jnp.int32), jnp.zeros((), float_dtype()))
 
     def update(updates: PyTree, state: LearningRateState, params: PyTree = None) -> tuple[PyTree, LearningRateState]:
         del params
         value = learning_rate(state.count) if callable(learning_rate) else learning_rate
         rate = jnp.asarray(value).astype(float_dtype())
-        return jax.tree.map(lambda u: _times(-rate, u), updates), LearningRateState(increment(state.count), rate)
+        new_state = LearningRateState(increment(state.count), rate)
+        return jax.tree.map(lambda u: _times(-rate, u), floats(updates)), new_state
 
     return GradientTransformation(init, update)
 
@@ -126,6 +128,7 @@ def trace(
 
     def update(updates: PyTree, state: TraceState, params: PyTree = None) -> tuple[PyTree, TraceState]:
         del params
+        updates = floats(updates)
         new = jax.tree.map(advance, updates, state.trace)
         return jax.tree.map(form, updates, new, state.trace), TraceState(cast_like(new, state.trace))
 
@@ -158,7 +161,7 @@ def add_decayed_weights(
             wide_u, wide_p = widen(u, p)
             return (wide_u + scalar(weight_decay, wide_p.dtype) * wide_p).astype(u.dtype)
 
-        return jax.tree.map(decayed, updates, params)
+        return jax.tree.map(decayed, floats(updates), floats(params))
 
     everywhere = stateless(update)
     return everywhere if mask is None else masked(everywhere, mask)

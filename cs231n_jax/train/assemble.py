@@ -13,7 +13,8 @@ from jax.sharding import Mesh
 from cs231n_jax.config import Config
 from cs231n_jax.data import Pipeline, Source, open_source
 from cs231n_jax.models import Precision
-from cs231n_jax.optim import GradientTransformation
+from cs231n_jax.models.base import stage_of
+from cs231n_jax.optim import OTHERS, GradientTransformation, freeze, partition
 from cs231n_jax.optim.schedules import duration
 from cs231n_jax.tasks import registry
 from cs231n_jax.tasks.base import Task
@@ -114,15 +115,32 @@ def assemble(config: Config) -> Assembly:
     members = config.snapshots.members
     if members > total_steps or (members and len(_ends(total_steps, members)) != members):
         raise ValueError(f"snapshots.members={members} equal cycles do not fit {total_steps} updates: take fewer")
-    schedule = config.schedule.build(config.optimizer.learning_rate, total_steps, pipeline.steps_per_epoch)
-    return Assembly(
+    peaks = [factor * config.optimizer.learning_rate for factor in (1.0, *config.optimizer.rate_factors)]
+    schedule, *groups = [config.schedule.build(peak, total_steps, pipeline.steps_per_epoch) for peak in peaks]
+    assembly = Assembly(
         config=config,
         train_source=train_source,
         eval_source=eval_source,
         pipeline=pipeline,
         task=registry.build(config.task, config.model, config.data, train_source.info),
         schedule=schedule,
-        optimizer=config.optimizer.build(schedule),
+        optimizer=_optimizer(config, schedule, groups),
         mesh=mesh,
         total_steps=total_steps,
     )
+    if config.optimizer.rate_paths:  # a look at shapes, to find the path that matches nothing before a run begins
+        jax.eval_shape(assembly.optimizer.init, assembly.task.shapes(assembly.batch_shapes)[0])
+    return assembly
+
+
+def frozen_stages(config: Config) -> tuple[str, ...]:
+    """The stages of the model whose parameters the optimizer leaves where they are."""
+    return tuple(config.model.options.get("frozen", ()))
+
+
+def _optimizer(config: Config, schedule: Schedule, groups: list[Schedule]) -> GradientTransformation:
+    """The config's optimizer; for the parameters of frozen stages no steps, no slots and no part in the norm."""
+    optimizer, frozen = config.optimizer.build(schedule, groups), frozen_stages(config)
+    if not frozen:
+        return optimizer
+    return partition({"frozen": (lambda path: stage_of(path) in frozen, freeze()), "trained": (OTHERS, optimizer)})

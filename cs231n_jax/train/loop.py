@@ -224,6 +224,8 @@ class Loop:
     def _log(self, state: TrainState, done: int) -> TrainState:
         numbers = self.assembly.task.summarize(jax.device_get(state.metrics))
         numbers |= {k: float(v) for k, v in jax.device_get(optim.measurements(state.opt_state)).items()}
+        if self.config.train.max_dropped:
+            numbers["dropped"] = int(state.dropped_total)
         epoch = done / self.assembly.pipeline.steps_per_epoch
         self.metrics.append({"step": done, "epoch": epoch, "split": "train", **numbers})
         self.timing.append({"step": done, **self.clock.take()})

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from cs231n_jax.train.assemble import Assembly
+from cs231n_jax.models.base import stage_of
+from cs231n_jax.train.assemble import Assembly, frozen_stages
 from cs231n_jax.typing import PyTree
 
 
@@ -17,6 +18,7 @@ class Plan(NamedTuple):
     train_examples: int
     eval_examples: int
     parameters: int
+    frozen_parameters: int  # of these, in stages that never move
     parameter_bytes: int
     state_bytes: int  # batch statistics and other non-trained variables
     optimizer_bytes: int
@@ -27,13 +29,14 @@ class Plan(NamedTuple):
 
 def plan(assembly: Assembly) -> Plan:
     """Sizes and durations of an assembled run."""
-    state = assembly.state_shapes
+    state, frozen = assembly.state_shapes, frozen_stages(assembly.config)
     return Plan(
         total_steps=assembly.total_steps,
         steps_per_epoch=assembly.pipeline.steps_per_epoch,
         train_examples=len(assembly.train_source),
         eval_examples=len(assembly.eval_source),
-        parameters=sum(int(np.prod(x.shape)) for x in jax.tree.leaves(state.params)),
+        parameters=_count(state.params),
+        frozen_parameters=_count({name: part for name, part in state.params.items() if stage_of(name) in frozen}),
         parameter_bytes=size(state.params),
         state_bytes=size(state.model_state),
         optimizer_bytes=size(state.opt_state),
@@ -48,6 +51,10 @@ def size(tree: PyTree) -> int:
     return sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
+def _count(tree: PyTree) -> int:
+    return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(tree))
+
+
 def rows(plan: Plan) -> list[tuple[str, str]]:
     """The plan as text."""
     epochs = plan.total_steps / plan.steps_per_epoch
@@ -55,6 +62,7 @@ def rows(plan: Plan) -> list[tuple[str, str]]:
         "updates": f"{plan.total_steps:,} ({epochs:.4g} epochs of {plan.steps_per_epoch:,})",
         "examples": f"{plan.train_examples:,} to train on, {plan.eval_examples:,} to evaluate",
         "parameters": f"{plan.parameters:,}",
+        "of these frozen": f"{plan.frozen_parameters:,}",
         "parameter bytes": f"{plan.parameter_bytes:,}",
         "model state bytes": f"{plan.state_bytes:,}",
         "optimizer bytes": f"{plan.optimizer_bytes:,}",

@@ -58,7 +58,7 @@ def claim(workdir: Path, config: Config, overrides: dict[str, Any]) -> None:
     """
     path = workdir / "config.json"
     if path.exists():
-        found = differences(read_json(path), to_json(config))
+        found = differences(_completed(read_json(path)), to_json(config))
         if found and not _has_results(workdir):
             for name in ("environment.json", "overrides.json", "config.json"):  # the claim itself last
                 (workdir / name).unlink(missing_ok=True)
@@ -79,6 +79,14 @@ def claim(workdir: Path, config: Config, overrides: dict[str, Any]) -> None:
     write_json(workdir / "overrides.json", to_json(overrides))
     write_json(path, to_json(config))  # last: its presence means that the directory is claimed
     return None
+
+
+def _completed(values: dict[str, Any]) -> dict[str, Any]:
+    """A stored config with the fields that were added since, at the defaults that mean what it meant without them."""
+    try:
+        return to_json(from_json(values))
+    except ValueError:
+        return values
 
 
 def _has_results(workdir: Path) -> bool:

@@ -23,6 +23,7 @@ class TrainState(NamedTuple):
     opt_state: PyTree
     metrics: Metrics  # running sums since the last line of metrics.jsonl, so that a resumed interval is whole
     dropped: Array  # shape=(), int32: updates dropped in a row because a gradient was not finite
+    dropped_total: Array  # shape=(), int32: updates dropped since the start
 
 
 def create(
@@ -57,6 +58,7 @@ def create(
         opt_state=make_slots(params),
         metrics=jax.tree.map(place, zeros(like.metrics)),
         dropped=place(np.zeros((), np.int32)),
+        dropped_total=place(np.zeros((), np.int32)),
     )
 
 
@@ -71,6 +73,7 @@ def shapes(task: Task, optimizer: GradientTransformation, batch: Batch, mesh: Me
         opt_state=jax.eval_shape(optimizer.init, params),
         metrics=_metric_shapes(task, params, model_state, batch),
         dropped=count,
+        dropped_total=count,
     )
     return sharding.with_shardings(found, mesh)
 

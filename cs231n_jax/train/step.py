@@ -27,8 +27,9 @@ def make_train_step(
 
     The loss is differentiated as a sum and divided by the global count, so that masks, uneven batches, micro-batches
     and devices give the same gradient. Where the loss, a gradient, a new parameter or a statistic is not finite, the
-    whole update is dropped (parameters, statistics, metrics and optimizer state stay) and counted in `state.dropped`;
-    after more than `max_dropped` in a row nothing moves any more, until the loop looks and stops.
+    whole update is dropped (parameters, statistics, metrics and optimizer state stay) and counted, in `state.dropped`
+    while they come in a row; after more than `max_dropped` of these nothing moves any more, until the loop looks and
+    stops.
 
     On a mesh whose fsdp axis splits the state, parameters are gathered for use and gradients are split again before
     the optimizer sees them: its work and its slots are divided among the devices.
@@ -73,6 +74,7 @@ def make_train_step(
             opt_state=opt_state,
             metrics=running,
             dropped=jnp.where(good, 0, state.dropped + 1).astype(jnp.int32),
+            dropped_total=state.dropped_total + jnp.where(good, 0, 1).astype(jnp.int32),
         )
 
     return train_step

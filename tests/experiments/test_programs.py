@@ -138,10 +138,18 @@ def test_frozen_stages_and_uneven_evaluation_batches(tmp_path):
     output = good(
         "train", f"--workdir={tmp_path / 'run'}", *SHORT, "--config.train.steps=6",
         "--config.model.options.frozen=('stem',)", "--config.data.eval_batch_size=100",
+        "--config.optimizer.rate_paths=('^stage1',)", "--config.optimizer.rate_factors=(0.1,)",
     )  # fmt: skip
     assert "average of weights" in output
-    _, _, state = snapshots.load(tmp_path / "run")
+    first, *_, last = snapshots.members(tmp_path / "run")
+    (_, before, _), (_, after, state) = (snapshots.load(tmp_path / "run", step) for step in (first, last))
     assert np.all(state["batch_stats"]["stem_norm"]["mean"] == 0)
+    for stage, moves in {"stem": False, "stage1": True, "head": True}.items():
+        for name in (name for name in after if name.startswith(stage)):
+            same = [np.array_equal(x, y) for x, y in zip(jax.tree.leaves(before[name]), jax.tree.leaves(after[name]))]
+            assert all(same) != moves, name
+    rates = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
+    assert {"learning_rate/trained/^stage1", "learning_rate/trained/<others>"} <= set(rates)
 
 
 def test_plan_tells_sizes_and_draws(tmp_path):

@@ -78,7 +78,15 @@ def test_a_state_survives_a_snapshot(optimizer, tmp_path):
 
     params, opt_state = update(params, optimizer.init(params))
     zero = jnp.zeros((), jnp.int32)
-    state = TrainState(step=zero + 1, params=params, model_state={}, opt_state=opt_state, metrics={}, dropped=zero)
+    state = TrainState(
+        step=zero + 1,
+        params=params,
+        model_state={},
+        opt_state=opt_state,
+        metrics={},
+        dropped=zero,
+        dropped_total=zero,
+    )
     snapshots.save(tmp_path, state, snapshots.Kind.RESUME)
     restored = snapshots.restore(tmp_path, 1, jax.eval_shape(lambda: state))
     assert jax.tree.structure(restored) == jax.tree.structure(state)

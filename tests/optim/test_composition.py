@@ -105,6 +105,85 @@ def test_optax_inside_ours(make):
         assert_same(run(optim.drop_nonfinite(make(0.1), 0)), run(make(0.1)))
 
 
+# --- named arguments, which some of optax's transformations need ---
+
+
+def needs_the_value():
+    """optax's plateau scale, and a rate that is Polyak's: both read the value of the loss."""
+    return {
+        "plateau": optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau(factor=0.5, patience=1)),
+        "polyak": optax.polyak_sgd(),
+    }
+
+
+def fed(optimizer, p=None, **more):
+    """Four updates that are told the loss."""
+    p = params() if p is None else p
+    state, loss = optimizer.init(p), 3.0
+    for _ in range(4):
+        updates, state = optimizer.update(SLOPE(p), state, p, value=jnp.float32(loss), **more)
+        p = optim.apply_updates(p, updates)
+    return p
+
+
+@pytest.mark.parametrize("name", ["plateau", "polyak"])
+def test_named_arguments_reach_optax_through_ours(name):
+    with jax.numpy_dtype_promotion("standard"):
+        inner = needs_the_value()[name]
+        clipped, expected = optim.clip_by_value(0.5), fed(optax.chain(optax.clip(0.5), inner))
+        assert_same(fed(optim.chain(clipped, inner)), expected)
+        assert_same(fed(optim.chain(clipped, optim.chain(inner)), unused=1.0), expected)
+        assert_same(fed(optim.chain(clipped, optim.drop_nonfinite(inner, 0))), expected)
+        assert_same(fed(optim.chain(clipped, optim.masked(inner, optim.by_path("")))), expected)
+        assert_same(fed(optim.chain(clipped, optim.partition({"all": (optim.OTHERS, inner)}))), expected)
+        split = fed(optim.partition({"w": ("w", inner), "b": (optim.OTHERS, optim.freeze())}))
+        assert_same(split["w"], fed(inner, {"w": params()["w"]})["w"])
+        assert_same(split["b"], params()["b"])
+
+
+def test_named_arguments_pass_through_ours_inside_optax():
+    """optax hands them to its own class alone, which ours becomes by a word."""
+    with jax.numpy_dtype_promotion("standard"):
+        inner = needs_the_value()["plateau"]
+        ours = optax.GradientTransformationExtraArgs(*optim.chain(optim.clip_by_value(0.5), inner))
+        expected = fed(optax.chain(optax.clip(0.5), inner))
+        assert_same(fed(optax.chain(optax.identity(), ours)), expected)
+        assert_same(fed(optax.chain(optim.clip_by_value(0.5), inner)), expected)
+
+
+def test_a_line_search_takes_its_function_and_gradient_through_ours():
+    """`value`, `grad` and the function itself, which is no array; inside a branch of `drop_nonfinite` too."""
+
+    def loss(p):
+        return sum(jnp.sum(x**2) for x in jax.tree.leaves(p))
+
+    def searched(optimizer):
+        p, state = params(), optimizer.init(params())
+        for _ in range(3):
+            value, g = jax.value_and_grad(loss)(p)
+            updates, state = optimizer.update(g, state, p, value=value, grad=g, value_fn=loss)
+            p = optim.apply_updates(p, updates)
+        return p
+
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        search = optax.scale_by_backtracking_linesearch(max_backtracking_steps=5)
+        expected = searched(optax.chain(optax.sgd(1.0), search))
+        assert_same(searched(optim.chain(optim.sgd(1.0), search)), expected)
+        assert_same(searched(optim.drop_nonfinite(optim.chain(optim.sgd(1.0), search), 0)), expected)
+
+
+def test_only_what_an_update_names_is_handed_to_it():
+    def update(updates, state, params=None, *, value):
+        return jax.tree.map(lambda u: u * value, updates), state
+
+    named = optim.GradientTransformation(lambda p: optim.EmptyState(), update)
+    tripled = optim.chain(named, optim.scale(1.0))
+    updates, _ = tripled.update({"x": jnp.ones(2)}, tripled.init({"x": jnp.ones(2)}), value=3.0, other="unknown")
+    np.testing.assert_array_equal(updates["x"], [3.0, 3.0])
+    with pytest.raises(TypeError, match="value"):
+        tripled.update({"x": jnp.ones(2)}, tripled.init({"x": jnp.ones(2)}))
+
+
 # --- dtypes and trees ---
 
 

@@ -123,3 +123,29 @@ def test_a_partition_compiles_and_equals_its_parts():
     for name in ("kernel", "bias"):
         np.testing.assert_allclose(whole["head"][name], head[name], rtol=1e-6)
         np.testing.assert_allclose(params["head"][name], head[name], rtol=1e-6)
+
+
+def test_a_mask_of_all_parameters_serves_inside_a_partition():
+    """A tree of booleans for the whole model, in the rule of a part of it."""
+    whole = {"stem": {"kernel": True, "bias": False}, "head": {"kernel": True, "bias": False}}
+
+    def head_alone(mask):
+        decayed = optim.adamw(0.1, weight_decay=0.5, mask=mask)
+        return optim.partition({"head": ("^head", decayed), "rest": (optim.OTHERS, optim.masked(optim.freeze(), mask))})
+
+    (a, _), (b, _) = step(head_alone(whole), steps=3), step(head_alone(optim.not_vectors), steps=3)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)):
+        np.testing.assert_array_equal(x, y)
+    with pytest.raises(ValueError, match="one boolean for every parameter"):
+        optim.partition({"all": (optim.OTHERS, optim.adamw(0.1, mask={"head": {"kernel": True}}))}).init(PARAMS)
+
+
+@pytest.mark.parametrize("make", [lambda p: optim.partition({"stem": (p, optim.freeze())}), optim.by_path])
+def test_a_text_that_is_no_regular_expression_is_named_at_once(make):
+    with pytest.raises(ValueError, match=r"is '\(stem', which is no regular expression: missing \)"):
+        make("(stem")
+
+
+def test_the_rule_with_the_bad_expression_is_named():
+    with pytest.raises(ValueError, match="the rule 'b' of a partition is '\\*'"):
+        optim.partition({"a": ("^a", optim.freeze()), "b": ("*", optim.freeze())})

@@ -80,12 +80,67 @@ def test_a_config_builds_the_recipe(fields, expected):
         ({"eps": -1e-8}, "optimizer.eps is -1e-08"),
         ({"weight_decay": float("nan")}, "optimizer.weight_decay is nan"),
         ({"clip_norm": -1.0}, "optimizer.clip_norm is -1.0"),
+        ({"name": "adam", "rate_inside": True}, "optimizer.rate_inside=True is not read by adam, which has eps, .*b1"),
+        ({"name": "adamw", "momentum": 0.5}, "leave it at 0.9, or choose another optimizer"),
+        ({"name": "sgd", "state_float32": True}, "not read by sgd, which has none of its own"),
+        ({"name": "momentum", "rmsprop_momentum": 0.5}, "optimizer.rmsprop_momentum=0.5 is not read by momentum"),
+        ({"name": "rmsprop", "rate_inside": True}, "set rmsprop_momentum"),
+        ({"rate_paths": ("^w",)}, "one factor for each path"),
+        ({"rate_paths": ("w", "w"), "rate_factors": (0.1, 0.1)}, "no path twice"),
+        ({"rate_paths": ("(w",), "rate_factors": (0.1,)}, r"one of optimizer.rate_paths is '\(w', which is no regular"),
+        ({"rate_paths": ("w",), "rate_factors": (-0.1,)}, "optimizer.rate_factors is -0.1"),
         ({"rate_inside": True, "weight_decay": 0.1, "decay_mode": DecayMode.DECOUPLED}, "cannot be combined"),
     ],
 )
 def test_a_config_out_of_range_is_refused(fields, words):
     with pytest.raises(ValueError, match=words):
         OptimizerConfig(**fields).build(RATE)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": "sgd"},
+        {"name": "momentum", "weight_decay": 0.1, "decay_mode": DecayMode.DECOUPLED},
+        {"name": "nesterov", "rate_inside": True, "weight_decay": 0.1},
+        {"name": "rmsprop", "rmsprop_momentum": 0.5},
+        {"name": "adamw", "weight_decay": 0.1},
+    ],
+)
+def test_a_group_is_trained_with_exactly_its_share_of_the_rate(fields):
+    """Bit by bit that of an optimizer whose schedule is that much lower; the norm of clipping is still that of all."""
+    grouped = OptimizerConfig(**fields, rate_paths=("^b$",), rate_factors=(0.1,), clip_norm=0.5)
+    plain = OptimizerConfig(**fields, clip_norm=0.5)
+    gradient = jax.tree.map(lambda p: jnp.sin(3 * p) + 0.2, PARAMS)
+
+    def updates(optimizer, rounds=4):
+        state, found = optimizer.init(PARAMS), []
+        for _ in range(rounds):
+            update, state = optimizer.update(gradient, state, PARAMS)
+            found.append(update)
+        return found, state
+
+    both, state = updates(grouped.build(RATE))
+    full, _ = updates(plain.build(RATE))
+    low, _ = updates(plain.build(lambda count: 0.1 * RATE(count)))
+    for new, at_full_rate, at_low_rate in zip(both, full, low):
+        np.testing.assert_array_equal(new["w"], at_full_rate["w"])
+        np.testing.assert_array_equal(new["b"], at_low_rate["b"])
+    read = optim.measurements(state)
+    assert float(read["learning_rate/^b$"]) == pytest.approx(0.005)
+    assert float(read["learning_rate/<others>"]) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(
+    ("paths", "words"),
+    [
+        (("^w", "^c"), r"rate_paths=\('\^w', '\^c'\): '\^c' matches no parameter that is trained"),
+        (("w", "w$"), r"rate_paths=.*: the parameter 'w' is matched by w and w\$"),
+    ],
+)
+def test_a_path_that_fits_nothing_and_a_parameter_in_two_groups_are_named(paths, words):
+    with pytest.raises(ValueError, match=words):
+        OptimizerConfig(rate_paths=paths, rate_factors=(0.1, 0.1)).build(RATE).init(PARAMS)
 
 
 def test_every_field_can_be_set_from_a_command_line():

@@ -1,4 +1,7 @@
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 
 from cs231n_jax.optim import ScheduleConfig, schedules
 
+ROOT = Path(__file__).parents[2]
 few = settings(max_examples=30, deadline=None, derandomize=True)
 LONG = jnp.arange(11_000)  # one shape, so that one compilation serves all examples
 ALL = {
@@ -229,3 +233,69 @@ def test_slowly_growing_cycles_are_found_at_once():
     np.testing.assert_allclose(schedule(jnp.asarray(starts[2:] - 51)), [0.5, 0.5, 0.5], atol=0.02)
     with pytest.raises(ValueError, match="more than 100000 cycles"):
         schedules.cosine_restarts(1.0, 1, 1.0000001)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: schedules.step(1.0, [5], [-0.1]), r"factor is -0\.1"),
+        (lambda: schedules.step(1.0, [-5], [0.1]), "boundary is -5"),
+        (lambda: schedules.staircase(1.0, 5, -0.5), r"factor is -0\.5"),
+        (lambda: schedules.exponential(1.0, -0.1), r"rate is -0\.1"),
+        (lambda: schedules.inverse_time(1.0, -0.1), r"rate is -0\.1"),
+        (lambda: schedules.inverse_sqrt(1.0, -0.1), r"rate is -0\.1"),
+        (lambda: schedules.linear(1.0, -0.1, 5), r"end is -0\.1"),
+        (lambda: schedules.cosine(1.0, 5, -0.1), r"final is -0\.1"),
+        (lambda: schedules.cosine_restarts(1.0, 5, 1.0, -0.1), r"final is -0\.1"),
+        (lambda: schedules.fge_triangle(1.0, -0.1, 4), r"low is -0\.1"),
+        (lambda: schedules.warmup(schedules.constant(1.0), -3), "steps is -3"),
+        (lambda: schedules.warmup(schedules.constant(1.0), 3, -0.5), r"start is -0\.5"),
+        (lambda: schedules.join([schedules.constant(1.0)] * 2, [-5]), "boundary is -5"),
+        (lambda: schedules.join([schedules.constant(1.0)] * 3, [7, 5]), r"boundaries are \(7, 5\); they must increase"),
+        (lambda: build(name="step"), r"schedule\.boundaries=\(\) leaves a step schedule without a step"),
+        (lambda: build(period="5 epochs"), r"schedule\.period: the duration '5 epochs'"),
+        (lambda: build(name="step", boundaries=("1x",)), r"schedule\.boundaries: the duration '1x'"),
+    ],
+)
+def test_arguments_out_of_range_are_refused_at_once(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+FRACTIONS = """
+from cs231n_jax import optim
+for make in (
+    lambda: optim.ScheduleConfig(name="snapshot_cosine", cycles=1.5).build(0.1, 10, 5),
+    lambda: optim.track_mean(1.5),
+    lambda: optim.drop_nonfinite(optim.sgd(0.1), 1.5),
+    lambda: optim.schedules.snapshot_cosine(0.1, 10, 1.5),
+    lambda: optim.schedules.cosine(0.1, 1.5),
+    lambda: optim.schedules.staircase(0.1, 1.5, 0.5),
+    lambda: optim.schedules.step(0.1, [1.5], [0.5]),
+    lambda: optim.schedules.warmup(optim.schedules.constant(0.1), 1.5),
+    lambda: optim.schedules.join([optim.schedules.constant(0.1)] * 2, [1.5]),
+):
+    try:
+        make()
+    except ValueError as error:
+        print(error)
+"""
+
+
+def test_counts_with_a_fraction_are_refused():
+    """In a process whose annotations nobody checks, which they are here."""
+    done = subprocess.run([sys.executable, "-c", FRACTIONS], cwd=ROOT, capture_output=True, text=True, check=True)
+    names = (
+        "schedule.cycles",
+        "start",
+        "max_consecutive",
+        "cycles",
+        "period",
+        "period",
+        "boundary",
+        "steps",
+        "boundary",
+    )
+    least = (1, 0, 0, 1, 1, 1, 0, 0, 0)
+    expected = [f"{name} is 1.5; it must be a whole number and at least {low}" for name, low in zip(names, least)]
+    assert done.stdout.splitlines() == expected, done.stderr

@@ -27,6 +27,7 @@ def state_at(step: int, seed: int = 0) -> TrainState:
         opt_state=optim.adam(1e-3).init(params),
         metrics={"loss": Mean(jnp.float32(1.5), jnp.float32(3))},
         dropped=jnp.int32(0),
+        dropped_total=jnp.int32(0),
     )
 
 
