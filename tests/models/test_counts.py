@@ -59,9 +59,14 @@ def test_parameter_count_with_options(name, options, count):
     list(enumerate((258_292, 847_716, 2_125_204, 4_778_820, 10_184_692, 21_095_076), 1)),
 )
 def test_fractalnet_of_any_number_of_columns(columns, count):
-    module = registry.VARIANTS["fractalnet20"].module
-    model = module(columns=columns, widths=(16, 32, 64, 128, 128), num_classes=100)
-    assert total(model, (1, 32, 32, 3)) == count
+    options = {"columns": columns, "widths": (16, 32, 64, 128, 128), "num_classes": 100}
+    assert models.parameter_count("fractalnet20", **options) == count
+
+
+@pytest.mark.parametrize(("columns", "count"), [(3, 33_724_618), (4, 76_106_634)])
+def test_fractalnets_differ_in_their_columns_alone(columns, count):
+    assert models.parameter_count("fractalnet20", columns=columns) == count
+    assert models.parameter_count("fractalnet40", columns=columns) == count
 
 
 def test_lenet_1998_layer_by_layer():
@@ -110,8 +115,3 @@ def image(shape):
 
 def size(spec):
     return math.prod(spec.shape)
-
-
-def total(model, shape):
-    leaves = jax.tree.leaves(functional.specs(model, image(shape))["params"], is_leaf=lambda x: hasattr(x, "scale"))
-    return sum(map(size, leaves))
