@@ -43,7 +43,7 @@ def _layers(model, image):
         )
         for layer in found
     ]
-    giga, values = (sum(layer[i] for layer in found) for i in (4, 5))
+    giga, values = sum(layer.multiply_adds for layer in found), sum(layer.activations for layer in found)
     title = f"{_title(image)}: {giga / 1e9:.3f} · 10⁹ multiply-adds, {values:,} activations"
     return title, ("layer", "kind", "output", "parameters", "multiply-adds", "activations"), rows
 

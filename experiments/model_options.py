@@ -25,5 +25,5 @@ def _parse(text: str) -> tuple[str, Any]:
         raise UsageError(f"--option={text}: write --option=NAME=VALUE, for example --option=num_classes=10")
     try:
         return key, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return key, value

@@ -29,6 +29,10 @@ _STORAGES = {
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
+class ContentError(ValueError):
+    """A file of weights holds what it should not; the message says what, and what to do."""
+
+
 def read(path: str | Path) -> dict[str, np.ndarray]:
     """All arrays of a file by name.
 
@@ -37,14 +41,28 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the kind of file is unknown, or the file holds something else than arrays by name.
+        PermissionError: the file may not be read.
+        ValueError: the kind of file is unknown, the file is damaged, or it holds something else than arrays of numbers
+            by name.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file of weights at {path}")
     if path.suffix not in _READERS:
         raise ValueError(f"{path.name} is no kind of weights known here: give {', '.join(_READERS)}")
-    return _READERS[path.suffix](path)
+    try:
+        arrays = _READERS[path.suffix](path)
+    except (ContentError, PermissionError, ImportError):
+        raise
+    except Exception as error:  # bytes at random can make zipfile, pickle and numpy raise almost anything
+        reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+        raise ContentError(
+            f"{path.name} is damaged, or no {path.suffix} file ({reason}): copy, download or export it again"
+        ) from error
+    for name, array in arrays.items():
+        if not _is_numeric(array.dtype):
+            raise ContentError(f"{path.name} holds {name!r} of type {array.dtype}: weights are arrays of numbers")
+    return arrays
 
 
 def write(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -78,20 +96,46 @@ def to_flat(params: Params, model_state: ModelState) -> dict[str, np.ndarray]:
 
 
 def from_flat(flat: Mapping[str, np.ndarray]) -> tuple[Params, ModelState]:
-    """The inverse of `to_flat`: (params, model_state)."""
+    """The inverse of `to_flat`: (params, model_state).
+
+    Raises:
+        ValueError: a name is also the beginning of another one, as in "a" and "a/b".
+    """
     tree: dict[str, Any] = {"params": {}}
     for path, array in flat.items():
         *parents, leaf = path.split("/")
         node = tree
         for parent in parents:
             node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                break
+        if not isinstance(node, dict) or leaf in node:
+            raise ValueError(f"{path!r} stands for an array and for a group of arrays: give each its own name")
         node[leaf] = jnp.asarray(array)
     return tree.pop("params"), tree
 
 
+def _is_numeric(dtype: np.dtype) -> bool:
+    return jnp.issubdtype(dtype, jnp.number) or dtype == np.bool_
+
+
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path) as file:
-        return dict(file)
+    with path.open("rb") as file:  # numpy leaves open what it cannot read
+        arrays = np.load(file)
+        if isinstance(arrays, np.ndarray):
+            raise ContentError(f"{path.name} holds one array without a name: write it with numpy.savez")
+        return {name: _member(path, arrays, name) for name in arrays.files}
+
+
+def _member(path: Path, arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    try:
+        return arrays[name]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise ContentError(
+            f"{path.name} holds {name!r} of Python objects, which are never loaded: weights are arrays of numbers"
+        ) from error
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
@@ -102,7 +146,7 @@ def _safetensors() -> Any:
     try:
         import safetensors.numpy  # an optional dependency
     except ImportError as error:
-        raise ValueError("safetensors is not installed: pip install 'cs231n_jax[weights]', or use .npz") from error
+        raise ContentError("safetensors is not installed: pip install 'cs231n_jax[weights]', or use .npz") from error
     return safetensors.numpy
 
 
@@ -112,8 +156,9 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
     for wrapper in ("state_dict", "model_state_dict", "model"):  # what training scripts wrap a state dict in
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
-    if not isinstance(content, Mapping) or not all(isinstance(value, np.ndarray) for value in content.values()):
-        raise ValueError(f"{path.name} is no state dict: it holds something else than arrays by name")
+    named = isinstance(content, Mapping) and all(isinstance(name, str) for name in content)
+    if not named or not all(isinstance(value, np.ndarray) for value in content.values()):
+        raise ContentError(f"{path.name} is no state dict: it holds something else than arrays by name")
     return dict(content)
 
 
@@ -135,7 +180,7 @@ class _LazyTensor:
         data = self.storage.data[self.offset :]
         last = sum((length - 1) * step for length, step in zip(self.size, self.stride))
         if min((self.offset, *self.stride, *self.size), default=0) < 0 or (0 not in self.size and last >= len(data)):
-            raise ValueError(f"damaged file: a tensor of shape {list(self.size)} exceeds its {len(data)} numbers")
+            raise ContentError(f"damaged file: a tensor of shape {list(self.size)} exceeds its {len(data)} numbers")
         strides = [step * data.itemsize for step in self.stride]
         return np.lib.stride_tricks.as_strided(data, self.size, strides, writeable=False).copy()
 
@@ -160,13 +205,17 @@ class _Unpickler(pickle.Unpickler):
             return _STORAGES[name]
         if (module, name) in known:
             return known[module, name]
-        raise ValueError(f"the file holds a {module}.{name}, no part of a state dict: save model.state_dict()")
+        raise ContentError(f"the file holds a {module}.{name}, no part of a state dict: save model.state_dict()")
 
 
 def _read_zip(file: BinaryIO) -> Any:
     """The format of torch ≥ 1.6: a zip archive with a pickle and one member for each storage."""
     with zipfile.ZipFile(file) as archive:
-        pickled = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+        pickled = next((name for name in archive.namelist() if name.endswith("/data.pkl")), "")
+        if not pickled:
+            raise ContentError(
+                "the archive has no data.pkl, so torch.save has not written it: save a state dict with it"
+            )
         root = pickled.removesuffix("data.pkl")
         storages: dict[str, _Storage] = {}
 
@@ -194,10 +243,10 @@ def _read_legacy(file: BinaryIO, path: Path) -> Any:
     file.seek(0)
     try:
         magic = unpickle()
-    except (pickle.UnpicklingError, EOFError, ValueError):
+    except Exception:  # what is no pickle can fail in any way
         magic = None
     if magic != _LEGACY_MAGIC:
-        raise ValueError(f"{path.name} is no file that torch.save has written")
+        raise ContentError(f"{path.name} is no file that torch.save has written: give a state dict saved with it")
     _ = unpickle(), unpickle()  # protocol version, sizes of types
     content, keys = unpickle(), unpickle()
     for key in keys:

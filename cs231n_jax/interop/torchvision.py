@@ -14,7 +14,8 @@ from cs231n_jax.models import functional, registry
 from cs231n_jax.ops.init import Spec
 from cs231n_jax.typing import ModelState, Params
 
-IGNORED = re.compile(r"(^|\.)num_batches_tracked$")  # torch counts batches; the running averages do not depend on it
+# torch counts batches beside each running mean, which does not depend on them
+COUNTED, COUNTER = "running_mean", "num_batches_tracked"
 
 
 def load(name: str, state_dict: Mapping[str, Any], **options: Any) -> tuple[Params, ModelState]:
@@ -31,7 +32,7 @@ def load(name: str, state_dict: Mapping[str, Any], **options: Any) -> tuple[Para
         (params, model_state) as `functional.init` makes them.
 
     Raises:
-        ValueError: a parameter is missing, left over, or of another shape; the message names it and both shapes.
+        ValueError: a parameter is missing, left over, of another shape, complex or not finite; the message names it.
     """
     table = _table(name)
     given = _in_new_names(table, state_dict)
@@ -45,10 +46,11 @@ def load(name: str, state_dict: Mapping[str, Any], **options: Any) -> tuple[Para
         if (wanted := _torch_shape(spec.shape)) != given[key].shape:
             raise ValueError(f"{key} has shape {list(given[key].shape)}, {name} needs {list(wanted)} for {ours}")
         taken.add(key)
-        return jnp.asarray(_from_torch(given[key], table.side(ours)), spec.dtype)
+        return jnp.asarray(_from_torch(_finite(key, given[key], spec.dtype), table.side(ours)))
 
     tree = jax.tree_util.tree_map_with_path(read, _specs(name, options), is_leaf=lambda x: isinstance(x, Spec))
-    if extra := sorted(set(given) - taken):
+    counters = {key.removesuffix(COUNTED) + COUNTER for key in taken if key.endswith(COUNTED)}
+    if extra := sorted(set(given) - taken - counters):
         shape, hint = list(given[extra[0]].shape), _hint(extra[0])
         raise ValueError(f"{name} has no place for {extra[0]} {shape} ({len(extra)} left over){hint}")
     return tree.pop("params"), tree
@@ -58,7 +60,7 @@ def export(name: str, params: Params, model_state: ModelState, **options: Any) -
     """The inverse of `load`: torch name -> array in torch's layout; num_batches_tracked is left out.
 
     Raises:
-        ValueError: the variables are not those of the model.
+        ValueError: the variables are not those of the model, or one is complex or not finite.
     """
     table, variables = _table(name), {"params": params, **model_state}
     specs = _specs(name, options)
@@ -69,6 +71,7 @@ def export(name: str, params: Params, model_state: ModelState, **options: Any) -
         if tuple(leaf.shape) != spec.shape:
             where, found = functional.path_name(path), list(leaf.shape)
             raise ValueError(f"{where} has shape {found}, {name} with these options needs {list(spec.shape)}")
+        _finite(functional.path_name(path), np.asarray(leaf), leaf.dtype)
     named = ((functional.path_name(path).split("/", 1)[1], np.asarray(leaf)) for path, leaf in leaves)
     return {table.torch_name(path): _to_torch(leaf, table.side(path)) for path, leaf in named}
 
@@ -87,9 +90,24 @@ def _in_new_names(table: Names, state_dict: Mapping[str, Any]) -> dict[str, np.n
             key = re.sub(pattern, replacement, key)
         if key in given:
             raise ValueError(f"the weights hold {key} twice, once as {old}: leave one of them out")
-        if not IGNORED.search(key):
-            given[key] = _array(value)
+        given[key] = _array(value)
     return given
+
+
+def _finite(key: str, value: np.ndarray, dtype: Any) -> np.ndarray:
+    """`value` in `dtype`, refused where a model could not compute with it."""
+    if not (jnp.issubdtype(value.dtype, jnp.number) or value.dtype == np.bool_):
+        raise ValueError(f"{key} is of type {value.dtype}: weights are arrays of numbers")
+    if jnp.issubdtype(value.dtype, jnp.complexfloating):
+        raise ValueError(f"{key} is complex ({value.dtype}), and all weights are real: give its real form")
+    with np.errstate(over="ignore"):
+        converted = value.astype(jnp.dtype(dtype))
+    if bad := int(np.sum(~np.isfinite(converted))):
+        raise ValueError(
+            f"{key} holds {bad} of {value.size} numbers that are not finite in {jnp.dtype(dtype)}: give weights of a "
+            "run that has not diverged"
+        )
+    return converted
 
 
 def _array(value: Any) -> np.ndarray:

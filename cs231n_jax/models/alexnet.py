@@ -1,11 +1,12 @@
 """AlexNet: as published in 2012, and in the one-column layout whose weights torchvision has."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 
-from cs231n_jax.models.base import Model, Variant
+from cs231n_jax.models.base import Model, Variant, scaled
 from cs231n_jax.models.layers import Conv, Dense, dropout
 from cs231n_jax.ops import activations, init, pool
 from cs231n_jax.ops.adaptive_pool import adaptive_avg_pool
@@ -42,7 +43,7 @@ class AlexNet(Model):
     Deviation: images of another size are averaged to 6×6 before the hidden layers, as in torchvision.
     """
 
-    variant: str = "torchvision"
+    variant: Literal["torchvision", "paper", "ungrouped"] = "torchvision"
     scale: float = 1.0  # of all widths
     hidden: int = 4096
     drop_rate: float = 0.5
@@ -52,16 +53,30 @@ class AlexNet(Model):
         """stage1 … stage5 (a convolution and what follows it), fc1, fc2."""
         return ("stage1", "stage2", "stage3", "stage4", "stage5", "fc1", "fc2")
 
+    def validate(self) -> None:
+        """Groups take equal shares of the channels."""
+        layout = LAYOUTS[self.variant]
+        widths = [scaled(width, self.scale) for width in layout.widths]
+        shared = [pair for pair, groups in zip(pairwise(widths), layout.groups[1:]) if groups > 1]
+        if any(width % 2 for pair in shared for width in pair):
+            raise ValueError(
+                f"scale={self.scale} gives layers of {', '.join(map(str, widths))} channels, which variant "
+                f"{self.variant!r} halves: choose another scale, such as 0.125"
+            )
+
+    @property
+    def smallest(self) -> int:
+        """An 11×11 window with stride 4 that leaves 15×15, which three poolings of 3×3 with stride 2 halve to 1×1."""
+        return 67 - 2 * LAYOUTS[self.variant].first_padding
+
     @nn.compact
     def forward(self, x: Array, *, train: bool = False, noise: bool = False) -> dict[str, Array]:
         """stage1 … stage5, fc1, fc2, pre_logits, logits."""
-        if self.variant not in LAYOUTS:
-            raise ValueError(f"variant {self.variant!r} of alexnet is none of {', '.join(LAYOUTS)}")
         layout, features = LAYOUTS[self.variant], {}
         block = self.repeated(_Stage)
         for i, (kernel, padding) in enumerate(((11, layout.first_padding), (5, 2), (3, 1), (3, 1), (3, 1))):
             bias = layout.biases[i] if layout.biases else None
-            lrn, width, groups = layout.lrn and i < 2, round(layout.widths[i] * self.scale), layout.groups[i]
+            lrn, width, groups = layout.lrn and i < 2, scaled(layout.widths[i], self.scale), layout.groups[i]
             layer = block(width, kernel, padding, groups, bias, lrn, pooled=i in (0, 1, 4), name=f"stage{i + 1}")
             x = features[f"stage{i + 1}"] = layer(x, self.mode(f"stage{i + 1}", train, noise))
         x = adaptive_avg_pool(x, 6).reshape((x.shape[0], -1))

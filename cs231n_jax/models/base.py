@@ -39,17 +39,43 @@ class Model(nn.Module):
         """Names of further logits, present when `train`, with their weight in the training loss."""
         return {}
 
+    @property
+    def smallest(self) -> int:
+        """The smallest height and width of an image that leave a pixel in the last maps."""
+        return 1
+
+    def validate(self) -> None:
+        """Refuse options that do not fit each other; each of them alone has been checked by its annotation."""
+
     def forward(self, x: Array, *, train: bool = False, noise: bool = False) -> dict[str, Array]:
         """Named intermediates in the order of computation: "stem", "stage1", ..., "pre_logits", "logits"."""
         raise NotImplementedError
 
     def __call__(self, x: Array, *, train: bool = False, noise: bool = False) -> Array:
         """The logits alone."""
+        self.check_input(x)
         return self.forward(x, train=train, noise=noise)["logits"]
 
     def features(self, x: Array, *, train: bool = False, noise: bool = False) -> dict[str, Array]:
         """All named intermediates; those not used cost nothing under jit."""
+        self.check_input(x)
         return self.forward(x, train=train, noise=noise)
+
+    def check_input(self, x: Array) -> None:
+        """Refuse what is no batch of images, or too small ones; raises ValueError."""
+        label = self.name or type(self).__name__
+        if x.ndim != 4:
+            raise ValueError(f"{label} takes images [N, H, W, C], got an array of shape {list(x.shape)}: reshape it")
+        if 0 in x.shape:
+            raise ValueError(
+                f"{label} got images of shape {list(x.shape)}: give at least one, with a pixel and a channel"
+            )
+        height, width = x.shape[1:3]
+        if min(height, width) < self.smallest:
+            raise ValueError(
+                f"{label} takes images of at least {self.smallest}×{self.smallest}, got {height}×{width}: enlarge or "
+                "pad them, or take a model for smaller ones"
+            )
 
     def mode(self, stage: str, train: bool, noise: bool) -> Mode:
         """How a stage runs: as asked, or for a frozen one always as in inference."""
@@ -91,11 +117,16 @@ class _Repeated:
 class Variant(NamedTuple):
     """A row of a family's table: a named model."""
 
-    module: type[nn.Module]
+    module: type[Model]
     options: dict[str, Any]  # what makes this row; all other options of the module stay free
     input_shape: tuple[int, ...]  # of one example, for counting parameters
     parameters: int  # published or recomputed count of trained parameters, with the default options
     defaults: Mapping[str, Any] = MappingProxyType({})  # of free options, where they are not the module's own
+
+
+def scaled(width: int, scale: float) -> int:
+    """width·scale, rounded, at least 1."""
+    return max(1, round(width * scale))
 
 
 def stage_of(path: str) -> str:

@@ -1,6 +1,7 @@
 """Densely connected networks: every layer sees the outputs of all layers before it."""
 
 from functools import partial
+from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -59,7 +60,7 @@ class DenseNet(Model):
     growth: int = 12
     bottleneck: bool = False
     compression: float = 1.0
-    stem: str = "cifar"
+    stem: Literal["imagenet", "cifar"] = "cifar"
     stem_width: int = 16
     drop_rate: float = 0.0  # after every convolution but the stem's; the paper: 0.2 on data without augmentation
 
@@ -67,6 +68,12 @@ class DenseNet(Model):
     def stages(self) -> tuple[str, ...]:
         """stem, stage1, stage2, ..., final."""
         return ("stem", *(f"stage{s + 1}" for s in range(len(self.blocks))), "final")
+
+    @property
+    def smallest(self) -> int:
+        """A halving, rounded down, in each transition; in the ImageNet form two, rounded up, before."""
+        least = 2 ** (len(self.blocks) - 1)
+        return 4 * least - 3 if self.stem == "imagenet" else least
 
     @nn.compact
     def forward(self, x: Array, *, train: bool = False, noise: bool = False) -> dict[str, Array]:

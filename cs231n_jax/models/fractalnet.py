@@ -91,10 +91,14 @@ class FractalNet(Model):
         """stage1, stage2, ...: the blocks, after pooling."""
         return tuple(f"stage{i + 1}" for i in range(len(self.widths)))
 
+    @property
+    def smallest(self) -> int:
+        """A halving for each block."""
+        return 2 ** len(self.widths)
+
     @nn.compact
     def forward(self, x: Array, *, train: bool = False, noise: bool = False) -> dict[str, Array]:
         """stage1, stage2, ..., pre_logits, logits."""
-        self._check()
         paths = self._draw_paths() if noise else None
         features, block = {}, self.repeated(FractalBlock)
         for stage, width, drop_rate in zip(self.stages, self.widths, self.drop_rates):
@@ -111,17 +115,19 @@ class FractalNet(Model):
         single = jax.random.bernoulli(kind, self.global_rate)
         return Paths(single, jax.random.randint(column, (), 1, self.columns + 1))
 
-    def _check(self) -> None:
+    def validate(self) -> None:
+        """A column that there is, and one rate for each block."""
         if not 0 <= self.column <= self.columns:
             raise ValueError(f"column {self.column} is none of 0 (all) … {self.columns} (the deepest)")
-        if len(self.drop_rates) != len(self.widths):
+        if len(self.drop_rates) != len(self.widths) or not self.widths:
             raise ValueError(
-                f"{len(self.widths)} widths and {len(self.drop_rates)} drop_rates: give one for each block"
+                f"{len(self.widths)} widths and {len(self.drop_rates)} drop_rates: give one of each for every block"
             )
 
 
 def _cifar(columns: int, parameters: int) -> Variant:
-    return Variant(FractalNet, {"columns": columns}, (32, 32, 3), parameters)
+    return Variant(FractalNet, {}, (32, 32, 3), parameters, {"columns": columns})
 
 
+# Depths of 5·2^(columns − 1) convolutions; any other one is fractalnet20 with the option `columns`.
 VARIANTS = {"fractalnet20": _cifar(3, 33_724_618), "fractalnet40": _cifar(4, 76_106_634)}

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax.numpy as jnp
 
-from cs231n_jax.models.base import Mode, Model, Variant
+from cs231n_jax.models.base import Mode, Model, Variant, scaled
 from cs231n_jax.models.layers import BatchNorm, Conv, Dense, dropout
 from cs231n_jax.ops import activations, init, pool
 from cs231n_jax.ops.adaptive_pool import adaptive_avg_pool
@@ -118,11 +118,23 @@ class GoogLeNet(Model):
         """aux1 and aux2, where there are heads."""
         return dict.fromkeys(AUXILIARY.values(), self.aux_weight) if self.aux_heads else {}
 
+    @property
+    def smallest(self) -> int:
+        """Two poolings of 3×3 with stride 2 and the last one; in the ImageNet form three more halvings before."""
+        least = 4 if self.norm == "batch" else 6
+        return 8 * least - 1 if self.form == "imagenet" else least
+
+    def check_input(self, x: Array) -> None:
+        """Refuse what is no batch of images, too small ones, and other than three channels where they are rescaled."""
+        super().check_input(x)
+        if self.transform_input and self.form == "imagenet" and x.shape[-1] != 3:
+            raise ValueError(
+                f"transform_input=True rescales 3 channels, got images with {x.shape[-1]}: set it to False"
+            )
+
     @nn.compact
     def forward(self, x: Array, *, train: bool = False, noise: bool = False) -> dict[str, Array]:
         """stem, stage3, stage4, stage5, in training aux1 and aux2, pre_logits, logits."""
-        if self.norm not in ("batch", "lrn"):
-            raise ValueError(f"norm {self.norm!r} is neither 'batch' nor 'lrn'")
         features, module = {}, self.repeated(Inception)
         x = features["stem"] = self._stem(x, self.mode("stem", train, noise))
         for name, widths in MODULES.items():
@@ -157,7 +169,7 @@ class GoogLeNet(Model):
         return AuxiliaryHead(self.num_classes, width, hidden, self.aux_drop_rate, self.norm == "batch", name=name)
 
     def _scaled(self, widths: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(max(1, round(width * self.scale)) for width in widths)
+        return tuple(scaled(width, self.scale) for width in widths)
 
 
 def _dense(features: int, x: Array, name: str) -> Array:

@@ -6,6 +6,7 @@ operators would cost milliseconds a layer.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from cs231n_jax.ops.window import output_size, padding_pairs, pair
 from cs231n_jax.typing import Array
 
 Initialiser = Callable[[tuple[int, ...]], init.Spec]
+Activation = Literal["sigmoid", "tanh", "relu", "leaky_relu", "elu"]  # the names that ops.activations.get takes
 Size = int | tuple[int, int]
 Padding = int | tuple[tuple[int, int], tuple[int, int]]
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cs231n_jax.models.base import Model, Variant
-from cs231n_jax.models.layers import Conv, Dense, parameter
+from cs231n_jax.models.layers import Activation, Conv, Dense, parameter
 from cs231n_jax.ops import activations, conv, init, pool
 from cs231n_jax.typing import Array
 
@@ -51,7 +51,7 @@ class LeNet5(Model):
     """
 
     padding: int = 0
-    activation: str = "relu"  # of the modern form
+    activation: Activation = "relu"  # of the modern form
     variant: Literal["modern", "1998"] = "modern"
 
     @property
@@ -59,11 +59,22 @@ class LeNet5(Model):
         """stage1 and stage2 (both after pooling), fc1, fc2."""
         return ("stage1", "stage2", "fc1", "fc2")
 
+    @property
+    def smallest(self) -> int:
+        """Two 5×5 windows, each followed by a halving, on the padded image."""
+        return max(1, 16 - 2 * self.padding)
+
+    def validate(self) -> None:
+        """The published form knows ten digits."""
+        if self.variant == "1998" and self.num_classes != 10:
+            raise ValueError(
+                f"variant '1998' has codes for ten digits, got num_classes={self.num_classes}: use 'modern'"
+            )
+
     @nn.compact
     def forward(self, x: Array, *, train: bool = False, noise: bool = False) -> dict[str, Array]:
         """stage1, stage2, fc1, fc2, pre_logits, logits."""
         del train, noise
-        self._check(x)
         features = self._modern(x) if self.variant == "modern" else self._published(x)
         pre_logits = features["fc2"]
         if self.variant == "modern":
@@ -90,19 +101,6 @@ class LeNet5(Model):
         fc1 = squash(Dense(120, init=partial(_lecun_uniform, fan_in=flat.shape[-1]), name="fc1")(flat))
         fc2 = squash(Dense(84, init=partial(_lecun_uniform, fan_in=120), name="fc2")(fc1))
         return {"stage1": s2, "stage2": s4, "fc1": fc1, "fc2": fc2}
-
-    def _check(self, x: Array) -> None:
-        if self.variant not in ("modern", "1998"):
-            raise ValueError(f"variant {self.variant!r} is neither 'modern' nor '1998'")
-        if self.variant == "1998" and self.num_classes != 10:
-            raise ValueError(
-                f"variant '1998' has codes for ten digits, got num_classes={self.num_classes}: use 'modern'"
-            )
-        if min(x.shape[1:3]) + 2 * self.padding < 16:
-            raise ValueError(
-                f"lenet5 needs images of at least 16×16 after padding, got {x.shape[1]}×{x.shape[2]} with "
-                f"padding={self.padding}: pass 28×28 or 32×32 images"
-            )
 
 
 class Subsampling(nn.Module):

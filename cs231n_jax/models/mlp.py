@@ -3,7 +3,7 @@
 import flax.linen as nn
 
 from cs231n_jax.models.base import Model, Variant
-from cs231n_jax.models.layers import Dense
+from cs231n_jax.models.layers import Activation, Dense
 from cs231n_jax.ops import activations
 from cs231n_jax.typing import Array
 
@@ -16,12 +16,18 @@ class Mlp(Model):
     """
 
     hidden: tuple[int, ...] = (100,)
-    activation: str = "relu"
+    activation: Activation = "relu"
 
     @property
     def stages(self) -> tuple[str, ...]:
         """hidden1, hidden2, ..."""
         return tuple(f"hidden{i + 1}" for i in range(len(self.hidden)))
+
+    def check_input(self, x: Array) -> None:
+        """Refuse a batch without examples or numbers; anything else is flattened."""
+        if x.ndim < 2 or 0 in x.shape:
+            label = self.name or type(self).__name__
+            raise ValueError(f"{label} takes [N, ...] with N ≥ 1 and a number in each example, got {list(x.shape)}")
 
     @nn.compact
     def forward(self, x: Array, *, train: bool = False, noise: bool = False) -> dict[str, Array]:

@@ -1,11 +1,11 @@
 """Network in Network: convolutions followed by 1×1 convolutions, and a global average in place of hidden layers."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import flax.linen as nn
 
-from cs231n_jax.models.base import Mode, Model, Variant
+from cs231n_jax.models.base import Mode, Model, Variant, scaled
 from cs231n_jax.models.layers import Conv, dropout
 from cs231n_jax.ops import activations, init, pool
 from cs231n_jax.typing import Array
@@ -61,7 +61,7 @@ class Nin(Model):
     Deviation: "pre_logits" is the average of the last part's maps before the last 1×1 convolution.
     """
 
-    form: str = "cifar"
+    form: Literal["cifar", "imagenet"] = "cifar"
     scale: float = 1.0  # of all widths
     drop_rate: float = 0.5
 
@@ -69,6 +69,11 @@ class Nin(Model):
     def stages(self) -> tuple[str, ...]:
         """stage1, stage2, stage3 (and stage4 in the ImageNet form), after pooling."""
         return tuple(f"stage{i + 1}" for i in range(len(LAYOUTS[self.form])))
+
+    @property
+    def smallest(self) -> int:
+        """Two poolings of 3×3 with stride 2; in the ImageNet form three, and 11×11 windows with stride 4 before."""
+        return 6 if self.form == "cifar" else 55
 
     @nn.compact
     def forward(self, x: Array, *, train: bool = False, noise: bool = False) -> dict[str, Array]:
@@ -79,7 +84,7 @@ class Nin(Model):
             mode = self.mode(stage, train, noise)
             if stage == last or (self.form == "cifar" and stage != "stage1"):
                 x = dropout(self, x, self.drop_rate, mode)
-            widths = tuple(round(width * self.scale) for width in part.widths)
+            widths = tuple(scaled(width, self.scale) for width in part.widths)
             x = block(widths, *part[1:], name=stage)(x, mode)
             if stage != last:
                 average = self.form == "cifar" and stage == "stage2"

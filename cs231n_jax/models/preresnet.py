@@ -102,8 +102,6 @@ class PreResNet(Model):
     @nn.compact
     def forward(self, x: Array, *, train: bool = False, noise: bool = False) -> dict[str, Array]:
         """stem, stage1, stage2, stage3, final (rectified), pre_logits, logits."""
-        if self.shortcut not in ("A", "B"):
-            raise ValueError(f"shortcut {self.shortcut!r} is neither 'A' (no parameters) nor 'B' (1×1 convolution)")
         x = conv3x3(self.width, name="stem_conv")(x)
         features = {"stem": x}
         block = self.repeated(PreBottleneck if self.bottleneck else PreBasicBlock)

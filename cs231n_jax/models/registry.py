@@ -6,7 +6,6 @@ import difflib
 import enum
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,13 +24,13 @@ from cs231n_jax.models import (
     squeezenet,
     vgg,
 )
-from cs231n_jax.models.base import Variant
+from cs231n_jax.models.base import Model, Variant
+from cs231n_jax.models.option_types import checked
 from cs231n_jax.ops.init import Spec
 
 _FAMILIES = (mlp, lenet, alexnet, vgg, nin, googlenet, resnet, preresnet, densenet, fractalnet, squeezenet)
 VARIANTS: dict[str, Variant] = {name: row for family in _FAMILIES for name, row in family.VARIANTS.items()}
 
-_SIZES = ("num_classes", "width", "widen", "growth", "stem_width", "columns", "kernel5", "scale", "hidden")
 _LINEN_FIELDS = ("parent", "name")
 
 
@@ -53,7 +52,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Fill in the defaults, so that each of them can be overridden by a flag and is in the record."""
-        if self.name in VARIANTS:
+        if self.name in names():
             self.options = {**options(self.name), **self.options}
 
     def validate(self) -> None:
@@ -73,11 +72,12 @@ def options(name: str) -> dict[str, Any]:
     return {f.name: row.defaults.get(f.name, f.default) for f in free}
 
 
-def create(name: str, **given: Any) -> nn.Module:
+def create(name: str, **given: Any) -> Model:
     """A model by name, such as create("resnet20", num_classes=100, shortcut="B").
 
     Raises:
-        ValueError: unknown name, option or frozen stage; the message names the nearest right one.
+        ValueError: unknown name, option or frozen stage, where the message names the nearest right one; or a value of
+            the wrong type, out of range, or at odds with another.
     """
     free = options(name)
     for key in given:
@@ -85,11 +85,11 @@ def create(name: str, **given: Any) -> nn.Module:
             fixed = _row(name).options
             reason = f"is fixed to {fixed[key]!r} by the name" if key in fixed else "does not exist"
             raise ValueError(f"option {key!r} of model {name!r} {reason}{_nearest(key, free)}; it has {sorted(free)}")
-        if key in _SIZES and isinstance(given[key], int | float) and given[key] <= 0:
-            raise ValueError(f"option {key}={given[key]} of model {name!r} must be above 0")
-    given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
     row = _row(name)
-    model = row.module(**row.options, **{**row.defaults, **given})
+    kinds = {f.name: f.type for f in dataclasses.fields(row.module)}
+    given = {key: checked(name, key, value, kinds[key], free[key]) for key, value in given.items()}
+    model = row.module(name=name, **row.options, **{**row.defaults, **given})
+    model.validate()
     for stage in given.get("frozen", ()):
         if stage not in model.stages:
             near = _nearest(stage, model.stages)
@@ -106,11 +106,11 @@ def parameter_count(name: str, **given: Any) -> int:
 
 
 def _row(name: str) -> Variant:
-    if name not in VARIANTS:
+    if not isinstance(name, str) or name not in VARIANTS:
         raise ValueError(f"unknown model {name!r}{_nearest(name, VARIANTS)}; models: {', '.join(names())}")
     return VARIANTS[name]
 
 
 def _nearest(given: str, allowed: Any) -> str:
-    near = difflib.get_close_matches(given, list(allowed), n=1)
+    near = difflib.get_close_matches(str(given), list(allowed), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""

@@ -105,7 +105,7 @@ class ResNet(Model):
     width: int = 16
     widen: int = 1
     stem: Literal["imagenet", "cifar"] = "cifar"
-    shortcut: Literal["A", "B"] = "A"
+    shortcut: Literal["A", "B"] = "A"  # without parameters, or a 1×1 convolution
     version: Literal["v1", "v1.5"] = "v1.5"
     zero_init_last: bool = False  # every residual branch starts as zero
     depth_drop_rate: float = 0.0  # stochastic depth: drop rate of the last block, growing linearly from the first
@@ -119,7 +119,6 @@ class ResNet(Model):
     @nn.compact
     def forward(self, x: Array, *, train: bool = False, noise: bool = False) -> dict[str, Array]:
         """stem, stage1, stage2, ..., pre_logits, logits."""
-        self._check()
         x = self._stem(x, self.mode("stem", train, noise))
         features = {"stem": x}
         block = self.repeated(Bottleneck if self.bottleneck else BasicBlock)
@@ -149,14 +148,6 @@ class ResNet(Model):
         x = Conv(self.width, **size, init=fan_out, name="stem_conv")(x)
         x = BatchNorm(name="stem_norm")(x, train=mode.train, relu=True)
         return pool.max_pool(x, 3, stride=2, padding=1) if imagenet else x
-
-    def _check(self) -> None:
-        if self.shortcut not in ("A", "B"):
-            raise ValueError(f"shortcut {self.shortcut!r} is neither 'A' (no parameters) nor 'B' (1×1 convolution)")
-        if self.version not in ("v1", "v1.5"):
-            raise ValueError(f"version {self.version!r} is neither 'v1' nor 'v1.5'")
-        if self.stem not in ("imagenet", "cifar"):
-            raise ValueError(f"stem {self.stem!r} is neither 'imagenet' nor 'cifar'")
 
 
 def classifier(num_classes: int, x: Array, name: str = "head") -> Array:

@@ -5,7 +5,7 @@ from functools import partial
 import flax.linen as nn
 import jax.numpy as jnp
 
-from cs231n_jax.models.base import Mode, Model, Variant
+from cs231n_jax.models.base import Mode, Model, Variant, scaled
 from cs231n_jax.models.layers import Conv, dropout
 from cs231n_jax.ops import activations, init, pool
 from cs231n_jax.typing import Array
@@ -45,16 +45,21 @@ class SqueezeNet(Model):
         """stem, stage1, stage2, stage3."""
         return ("stem", "stage1", "stage2", "stage3")
 
+    @property
+    def smallest(self) -> int:
+        """A 3×3 window with stride 2 that leaves 12×12, for three poolings of 3×3 with stride 2."""
+        return 25
+
     @nn.compact
     def forward(self, x: Array, *, train: bool = False, noise: bool = False) -> dict[str, Array]:
         """stem, stage1, stage2, stage3, pre_logits, logits."""
-        stem = Conv(round(64 * self.scale), 3, stride=2, use_bias=True, init=_he_uniform, name="stem_conv")
+        stem = Conv(scaled(64, self.scale), 3, stride=2, use_bias=True, init=_he_uniform, name="stem_conv")
         x = activations.relu(stem(x))
         features, block = {"stem": x}, self.repeated(Fire)
         for stage, fires in zip(self.stages[1:], FIRES):
             x = pool.max_pool(x, 3, stride=2, ceil_mode=True)
             for i, widths in enumerate(fires, 1):
-                squeeze, expand = (round(width * self.scale) for width in widths)
+                squeeze, expand = (scaled(width, self.scale) for width in widths)
                 x = block(squeeze, expand, name=f"{stage}_fire{i}")(x, self.mode(stage, train, noise))
             features[stage] = x
         pre_logits = pool.global_avg_pool(x)

@@ -53,11 +53,14 @@ class Vgg(Model):
         """stage1 … stage5 (after pooling), in the ImageNet form fc1 and fc2."""
         return ("stage1", "stage2", "stage3", "stage4", "stage5", *(("fc1", "fc2") if self.form == "imagenet" else ()))
 
+    @property
+    def smallest(self) -> int:
+        """Five halvings."""
+        return 32
+
     @nn.compact
     def forward(self, x: Array, *, train: bool = False, noise: bool = False) -> dict[str, Array]:
         """stage1 … stage5, fc1, fc2, pre_logits, logits."""
-        if min(x.shape[1:3]) < 32:
-            raise ValueError(f"vgg halves an image five times: it takes at least 32×32, got {x.shape[1]}×{x.shape[2]}")
         features, block = {}, self.repeated(Stage)
         for i, convolutions in enumerate(CONVOLUTIONS[self.depth]):
             layer = block(self.width << min(i, 3), convolutions, self.batch_norm, name=f"stage{i + 1}")

@@ -239,7 +239,8 @@ def test_evaluate_says_which_snapshot_it_passed(unfinished):
 
 def test_a_mistake_seen_late_leaves_the_directory_free(tmp_path):
     workdir = tmp_path / "run"
-    assert "neither 'A'" in fails("train", f"--workdir={workdir}", *SHORT, "--config.model.options.shortcut=C")
+    vgg = ("--config=experiments/configs/vgg.py", "--config.data.name=digits", "--config.data.batch_size=64")
+    assert "vgg16_bn_cifar takes images of at least 32×32, got 8×8" in fails("train", f"--workdir={workdir}", *vgg)
     good("train", f"--workdir={workdir}", *SHORT)
 
 
@@ -258,7 +259,10 @@ def test_damaged_run_files_are_named(workdir, tmp_path, name, content):
     ("flag", "message"),
     [
         ("train.steps=99999999999", "at most 99999999 are counted"),
-        ("model.options.width=0", "must be above 0"),
+        ("model.options.width=0", "must be an integer from 1 to"),
+        ("model.options.num_classes=abc", "num_classes=abc: invalid literal for int"),
+        ("model.options.frozen=5", "must be a tuple with each element a string"),
+        ("model.options.shortcut=C", "must be one of 'A', 'B'"),
         ("train.max_dropped=99999999999", "below 2³¹"),
         ("data.augment_padding=2147483648", "at most 4096 pixels"),
         ("schedule.boundaries=(5,)", "write it as a string"),

@@ -20,6 +20,11 @@ ROOT = Path(__file__).parents[2]
             ("receptive fields", "stage2", "16×16"),
         ),
         (("--model=lenet5", "--image=32x32"), 2, ("--image=224x224x3",)),
+        (("--model=googlenet", "--option=kernel5=4"), 1, ("error: option kernel5=4 of model 'googlenet' must be one",)),
+        (("--model=resnet20", "--option=width=None"), 1, ("error: option width=None of model 'resnet20' must be an",)),
+        (("--model=resnet20", "--option=remat=yes"), 1, ("error: option remat='yes' of model 'resnet20' must be",)),
+        (("--model=resnet20", "--option=width={[]:1}"), 1, ("error: option width='{[]:1}'",)),
+        (("--model=googlenet", "--image=20x20x3"), 1, ("error: googlenet takes images of at least 31×31, got 20×20",)),
     ],
 )
 def test_program(arguments, code, words):
@@ -28,3 +33,4 @@ def test_program(arguments, code, words):
     done = subprocess.run(command, cwd=ROOT, env=wide, capture_output=True, text=True)
     assert done.returncode == code, done.stderr
     assert all(word in done.stdout + done.stderr for word in words)
+    assert done.stderr.count("\n") == (code > 0)

@@ -52,3 +52,12 @@ def test_mistakes_are_named(arguments, code, message):
     done = run(*arguments)
     assert done.returncode == code
     assert message in done.stderr
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".pth", ".safetensors"])
+def test_a_damaged_file_takes_one_line(suffix, tmp_path):
+    (tmp_path / f"w{suffix}").write_bytes(b"PK\x03\x04 nothing more")
+    done = run("--model=resnet18", f"--weights={tmp_path}/w{suffix}", f"--out={tmp_path}/o.npz")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: w{suffix} is ")
+    assert done.stderr.count("\n") == 1

@@ -127,6 +127,44 @@ def test_a_key_given_twice_is_refused():
         torchvision.load("resnet18", {**weights, "module.fc.bias": weights["fc.bias"]})
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.astype(np.complex64), r"^bn1\.weight is complex \(complex64\)"),
+        (
+            lambda w: np.where(np.arange(len(w)) < 3, np.nan, w),
+            r"^bn1\.weight holds 3 of 4 numbers that are not finite",
+        ),
+        (lambda w: np.full_like(w, np.inf), r"^bn1\.weight holds 4 of 4 numbers"),
+        (lambda w: np.full(w.shape, 1e300), r"^bn1\.weight holds 4 of 4 numbers that are not finite in float32"),
+        (lambda w: np.full(w.shape, "one"), r"^bn1\.weight is of type <U3"),
+    ],
+)
+def test_weights_that_no_model_computes_with_are_named(change, message):
+    options = {"width": 4, "num_classes": 3}
+    weights = state_dict("resnet18", **options)
+    with pytest.raises(ValueError, match=message):
+        torchvision.load("resnet18", {**weights, "bn1.weight": change(weights["bn1.weight"])}, **options)
+
+
+def test_export_refuses_what_is_not_finite():
+    options = {"width": 4, "num_classes": 3}
+    params, state = torchvision.load("resnet18", state_dict("resnet18", **options), **options)
+    params["head"]["bias"] = params["head"]["bias"].at[0].set(jnp.nan)
+    with pytest.raises(ValueError, match=r"^params/head/bias holds 1 of 3 numbers"):
+        torchvision.export("resnet18", params, state, **options)
+
+
+def test_counters_of_batches_belong_to_a_batch_norm():
+    options = {"width": 4, "num_classes": 3}
+    weights, count = state_dict("resnet18", **options), np.array(7)
+    known = {"bn1.num_batches_tracked": count, "module.layer1.0.bn1.num_batches_tracked": count}
+    torchvision.load("resnet18", {**weights, **known}, **options)
+    for stray in ("foo.num_batches_tracked", "conv1.num_batches_tracked", "num_batches_tracked"):
+        with pytest.raises(ValueError, match=f"no place for {stray}"):
+            torchvision.load("resnet18", {**weights, **known, stray: count}, **options)
+
+
 def test_export_checks_shapes():
     params, model_state = torchvision.load("resnet18", state_dict("resnet18"))
     with pytest.raises(ValueError, match=r"params/head/bias has shape \[1000\], .* needs \[5\]"):

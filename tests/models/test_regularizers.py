@@ -127,6 +127,42 @@ def test_deepest_column_alone_is_part_of_the_whole_network():
     assert seen == {0, 1, 2}
 
 
+@pytest.mark.parametrize("columns", [1, 2, 3, 4, 5])
+def test_fractalnets_of_any_number_of_columns(columns):
+    """Column j has 2^(j − 1) units; a global draw trains one column alone, and over several keys each of them."""
+    options = {"columns": columns, "widths": (3,), "drop_rates": (0.1,), "global_rate": 1.0}
+    model = models.create("fractalnet20", **options)
+    size = column_gradients(model, 24)
+    units = {f"column{j}_unit{i}" for j in range(1, columns + 1) for i in range(1, 2 ** (j - 1) + 1)}
+    assert set(size[0]) == units
+    trained = [{name.split("_")[0] for name, g in draw.items() if g > 0} for draw in size]
+    assert all(len(alone) == 1 for alone in trained)
+    assert set.union(*trained) == {f"column{j}" for j in range(1, columns + 1)}
+    for draw, alone in zip(size, trained):  # the whole column, from its first unit to its last
+        assert all(g > 1e-8 for name, g in draw.items() if name.split("_")[0] in alone)
+
+
+def test_local_drop_path_trains_every_unit_over_several_keys():
+    options = {"columns": 4, "widths": (3,), "drop_rates": (0.0,), "global_rate": 0.0, "path_drop_rate": 0.5}
+    size = column_gradients(models.create("fractalnet20", **options), 8)
+    assert any(g == 0 for draw in size for g in draw.values())
+    for name in size[0]:
+        assert max(draw[name] for draw in size) > 1e-8, name
+
+
+def column_gradients(model, keys):
+    """For each of so many keys: the largest gradient of each unit's kernel in the first block, in training."""
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((4, 4, 4, 3)).astype(np.float32))
+    params, state = functional.init(model, 0, x)
+
+    def loss(params, key):
+        return jnp.sum(jnp.sin(functional.apply(model, params, state, x, key=key, train=True)[0]))
+
+    gradient = jit(jax.grad(loss))
+    draws = [gradient(params, key)["stage1"] for key in jax.random.split(jax.random.key(0), keys)]
+    return [{name: float(jnp.abs(unit["conv"]["kernel"]).max()) for name, unit in draw.items()} for draw in draws]
+
+
 def pick(tree, like):
     return {name: tree[name] for name in like}
 
