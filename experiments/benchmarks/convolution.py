@@ -100,7 +100,7 @@ def _ours(images: Any, labels: Any, net: str) -> tuple[Callable[[], None], dict]
     from cs231n_jax import models
     from cs231n_jax.optim import OptimizerConfig
     from cs231n_jax.tasks.classification import Classification
-    from cs231n_jax.train import state
+    from cs231n_jax.train import sharding, state
     from cs231n_jax.train.step import make_train_step
 
     model = models.create(net, **PLAIN.get(net, {}))
@@ -108,8 +108,9 @@ def _ours(images: Any, labels: Any, net: str) -> tuple[Callable[[], None], dict]
     config = OptimizerConfig(name="momentum", learning_rate=0.1, momentum=0.9, weight_decay=1e-4)
     optimizer = config.build(lambda step: 0.1)
     batch = {"image": jnp.asarray(images), "label": jnp.asarray(labels)}
+    mesh = sharding.make_mesh(sharding.MeshConfig(data=1), len(batch["label"]))
     step = make_train_step(task, optimizer, 0)
-    return _compiled(lambda now, batch: (step(now, batch), None), state.create(task, optimizer, 0, batch), batch)
+    return _compiled(lambda now, batch: (step(now, batch), None), state.create(task, optimizer, 0, batch, mesh), batch)
 
 
 def _flax(images: Any, labels: Any, net: str) -> tuple[Callable[[], None], dict]:

@@ -109,7 +109,7 @@ def _digest(workdir):
 
 def test_the_plan_tells_what_is_frozen():
     free, held = (plan.plan(assemble(config(frozen))) for frozen in ((), FROZEN))
-    params = assemble(config()).state_shapes().params
+    params = assemble(config()).state_shapes.params
     count = sum(
         int(np.prod(x.shape)) for name in params if stage_of(name) in FROZEN for x in jax.tree.leaves(params[name])
     )
