@@ -2,7 +2,6 @@
 
 import ast
 import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -19,7 +18,7 @@ FOLDERS = ("cs231n_jax", "experiments", "docs", "launch", "tests", ".ci")
 BINARY = {".png", ".npz", ".npy", ".safetensors", ".gz"}
 NESTING = (ast.For, ast.While, ast.If, ast.Try, ast.Match)  # `with` takes no decision
 FLAT_CONFIGS = {"OptimizerConfig", "ScheduleConfig"}  # command-line flags cannot choose between classes
-SHELL_SCRIPTS = [*sorted((ROOT / "launch").glob("*.sh")), ROOT / ".ci" / "run"]
+SHELL_SCRIPTS = [*sorted((ROOT / "launch").glob("*.sh")), ROOT / "launch" / "slurm.sbatch", ROOT / ".ci" / "run"]
 
 
 def all_files() -> Iterator[Path]:
@@ -189,6 +188,6 @@ def test_ruff_has_no_complaint(arguments):
 
 
 def test_shellcheck_has_no_complaint():
-    if not shutil.which("shellcheck"):
-        pytest.skip("shellcheck is not installed")
-    run_tool("shellcheck", "--external-sources", "--source-path=SCRIPTDIR", *SHELL_SCRIPTS)
+    run_tool(
+        Path(sys.executable).with_name("shellcheck"), "--external-sources", "--source-path=SCRIPTDIR", *SHELL_SCRIPTS
+    )

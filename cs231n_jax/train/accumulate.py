@@ -40,7 +40,8 @@ def in_pieces(gradient: Gradient, pieces: int, unroll: bool) -> Gradient:
         return gradient
 
     def piece_of(batch: Batch, index: Any) -> Batch:
-        return {name: x.reshape(-1, pieces, *x.shape[1:])[:, index] for name, x in batch.items()}
+        apart = {name: x.reshape(-1, pieces, *x.shape[1:]) for name, x in batch.items()}
+        return {name: jax.lax.dynamic_index_in_dim(x, index, axis=1, keepdims=False) for name, x in apart.items()}
 
     def accumulated(params: Params, model_state: ModelState, batch: Batch, key: Key) -> tuple[Sums, ModelState]:
         def add(carry: tuple[Sums, ModelState], index: Any) -> tuple[tuple[Sums, ModelState], None]:
@@ -52,8 +53,16 @@ def in_pieces(gradient: Gradient, pieces: int, unroll: bool) -> Gradient:
         if not unroll:
             return jax.lax.scan(add, carry, jnp.arange(1, pieces))[0]
         for index in range(1, pieces):
-            carry, batch = jax.lax.optimization_barrier((carry, batch))  # one after the other, or all are in memory
-            carry, _ = add(carry, index)
+            carry, _ = add(carry, _once_there(jnp.int32(index), carry[0].grads))
         return carry
 
     return accumulated
+
+
+def _once_there(index: Array, grads: Params) -> Array:
+    """`index`, in a form that cannot be computed before all of `grads`: nothing exceeds infinity, but XLA does not say so.
+
+    XLA:CPU drops optimization barriers before it orders a program, and would hold the activations of all micro-batches.
+    """
+    firsts = (jnp.ravel(leaf)[0] for leaf in jax.tree.leaves(grads))
+    return index + sum(((first > jnp.inf).astype(index.dtype) for first in firsts), jnp.zeros_like(index))

@@ -1,0 +1,158 @@
+"""Two real processes with four devices each: one run, the numbers of one device, and nothing lost when one dies."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from cs231n_jax.models import Precision
+from cs231n_jax.train import sharding, snapshots
+from tests.train.test_devices import advance, after, assembly_of, compiled, largest_difference
+from tests.train.test_kill import assert_same_run
+
+DTYPES = {1: Precision.FLOAT32, 50: Precision.FLOAT64}  # by the step of the snapshots below
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+TIMEOUT = 15  # seconds of silence after which a process counts as dead
+RUN = (
+    "--config.model.options.width=4",
+    "--config.train.steps=6ep",
+    "--config.mesh.data=2",
+    "--config.mesh.fsdp=4",
+    "--config.train.save_every=1ep",
+    "--config.snapshots.members=3",
+    "--config.schedule.cycles=3",
+)
+
+
+def start(module: str, *arguments: object, log: Path) -> list[subprocess.Popen]:
+    """Two processes of four CPU devices that run a module together; their output goes to files beside `log`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = []
+    for i in range(2):
+        place = (f"--coordinator=127.0.0.1:{port}", f"--process_id={i}", "--processes=2", f"--timeout={TIMEOUT}")
+        command = [sys.executable, "launch/multihost.py", *place, module, *map(str, arguments)]
+        environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "4"}
+        with log.with_suffix(f".{i}").open("w") as out:
+            started.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT))
+    return started
+
+
+def end(started: list[subprocess.Popen], seconds: float = 300) -> list[int]:
+    """Their exit codes."""
+    try:
+        return [process.wait(timeout=seconds) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+
+
+def train(workdir: Path) -> list[subprocess.Popen]:
+    return start("experiments.train", f"--workdir={workdir}", *RUN, log=workdir.with_suffix(".log"))
+
+
+def wait_for(workdir: Path, step: int, started: list[subprocess.Popen]) -> None:
+    while not snapshots.directory(workdir, step).exists():
+        assert all(process.poll() is None for process in started)
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A run of two processes that nothing disturbs."""
+    workdir = tmp_path_factory.mktemp("processes") / "undisturbed"
+    assert end(train(workdir)) == [0, 0], workdir.with_suffix(".log.0").read_text()
+    return workdir
+
+
+def test_only_process_0_writes_and_speaks(undisturbed):
+    workdir = undisturbed
+    steps = [
+        (line["step"], line["split"]) for line in map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+    ]
+    assert len(steps) == len(set(steps)) == 9
+    assert "average of weights" in workdir.with_suffix(".log.0").read_text()
+    silent = [line for line in workdir.with_suffix(".log.1").read_text().splitlines() if "Gloo" not in line]
+    assert silent == []
+    assert json.loads((workdir / "environment.json").read_text())["processes"] == 2
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_when_one_is_killed_the_other_ends_and_the_restart_continues(undisturbed, tmp_path, victim):
+    workdir = tmp_path / "run"
+    started = train(workdir)
+    wait_for(workdir, 28, started)
+    time.sleep(0.05 * (1 + victim))
+    started[victim].kill()
+    killed = time.monotonic()
+    codes = end(started, TIMEOUT + 30)
+    assert time.monotonic() - killed < TIMEOUT + 15
+    assert codes[victim] == -signal.SIGKILL
+    assert codes[1 - victim] == 1
+    last = workdir.with_suffix(f".log.{1 - victim}").read_text().splitlines()[-1]
+    assert last.startswith("error: another process of this run died")
+    assert end(train(workdir)) == [0, 0]
+    assert_same_run(workdir, undisturbed)
+
+
+@pytest.mark.parametrize("asked", [1])
+def test_a_signal_to_one_stops_both_at_the_same_step(undisturbed, tmp_path, asked):
+    workdir = tmp_path / "run"
+    started = train(workdir)
+    wait_for(workdir, 28, started)
+    started[asked].send_signal(signal.SIGTERM)
+    assert end(started) == [75, 75]
+    logs = [workdir.with_suffix(f".log.{i}").read_text() for i in range(2)]
+    saved = {log.split("saved step ")[1].split()[0] for log in logs}
+    assert len(saved) == 1
+    assert snapshots.latest_good(workdir) == int(saved.pop())
+    assert end(train(workdir)) == [0, 0]
+    assert_same_run(workdir, undisturbed)
+
+
+def work(workdir: Path, mesh: tuple[int, int], steps: int, dtype: Precision) -> None:
+    log = workdir / "log"
+    codes = end(start("tests.train.worker", workdir, *mesh, steps, dtype.value, log=log))
+    assert codes == [0, 0], (workdir / "log.0").read_text()
+
+
+def weights(workdir: Path, step: int):
+    """Parameters and statistics of a snapshot that lies in no run."""
+    tree = snapshots.restore(workdir, step, assembly_of((1, 1), DTYPES[step]).state_shapes)
+    return tree.params, tree.model_state
+
+
+def test_one_float32_step_agrees_with_one_device(tmp_path):
+    work(tmp_path, (4, 2), 1, Precision.FLOAT32)
+    one = after((1, 1), 1)
+    assert largest_difference(weights(tmp_path, 1), (one.params, one.model_state)) < 1e-5
+
+
+def test_fifty_float64_steps_with_a_change_of_processes_agree_with_one_device(tmp_path, x64):
+    """20 updates on two processes, 15 on one with another mesh, 15 on two with a third."""
+    work(tmp_path, (8, 1), 20, Precision.FLOAT64)
+    assembly = assembly_of((4, 2), Precision.FLOAT64)
+    state = sharding.put_state(snapshots.restore(tmp_path, 20, assembly.state_shapes), assembly.mesh)
+    snapshots.save(tmp_path, advance(assembly, compiled(assembly), state, 20, 35), snapshots.Kind.RESUME)
+    work(tmp_path, (1, 8), 50, Precision.FLOAT64)
+    one = after((1, 1), 50, Precision.FLOAT64)
+    assert largest_difference(weights(tmp_path, 50), (one.params, one.model_state)) < 1e-10
+    read = [np.array(json.loads((tmp_path / f"indices_{i}.json").read_text())) for i in range(2)]
+    epoch = assembly.pipeline.steps_per_epoch
+    for first in (0, epoch):  # each of two epochs: every index at most once, the full batches of both together
+        both = np.concatenate([half[first : first + epoch].ravel() for half in read])
+        assert len(both) == epoch * 64
+        assert len(set(both.tolist())) == len(both)
+    whole = np.stack([assembly.pipeline.indices(i) for i in range(2 * epoch)])
+    assert np.array_equal(np.concatenate(read, axis=1), whole)
+    assert jax.process_count() == 1

@@ -1,0 +1,68 @@
+"""The time limit, and traces: in real processes."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cs231n_jax.train import profile, snapshots
+from cs231n_jax.train.signals import StopRequest
+
+ROOT = Path(__file__).parents[2]
+
+
+def train(workdir, *flags):
+    command = [sys.executable, "-m", "experiments.train", f"--workdir={workdir}", *flags]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def test_a_limit_is_met_in_time_and_leaves_time_for_what_takes_long():
+    assert not StopRequest()
+    assert not StopRequest(10.0)
+    assert StopRequest(10.0, started=time.time() - 9.5 * 60)  # a tenth, at most a minute, is kept in reserve
+    assert not StopRequest(10.0, started=time.time() - 8 * 60)
+    slow = StopRequest(10.0, started=time.time() - 8 * 60)
+    slow.allow(100.0)
+    assert slow
+    assert slow.received == "10 minutes are nearly over"
+
+
+@pytest.mark.slow
+def test_a_run_saves_before_its_minutes_are_over_and_continues(tmp_path):
+    flags = ("--config.train.steps=100000", "--config.snapshots.members=0", "--config.schedule.name=constant")
+    before = time.monotonic()
+    done = train(tmp_path / "run", *flags, "--max_wall_minutes=0.4")
+    assert time.monotonic() - before < 24
+    assert done.returncode == 75, done.stderr
+    assert "0.4 minutes are nearly over: saved step" in done.stdout
+    step = snapshots.latest_good(tmp_path / "run")
+    assert step
+    again = train(tmp_path / "run", *flags, "--max_wall_minutes=0.4")
+    assert again.returncode == 75
+    assert snapshots.latest_good(tmp_path / "run") > step
+
+
+@pytest.mark.slow
+def test_a_trace_of_some_updates_is_written(tmp_path):
+    flags = ("--config.train.steps=12", "--config.snapshots.members=0", "--config.schedule.name=constant")
+    done = train(tmp_path / "run", *flags, "--profile=4:6")
+    assert done.returncode == 0, done.stderr
+    (trace,) = (tmp_path / "run" / "profile").rglob("*.xplane.pb")
+    assert trace.stat().st_size > 10_000
+    timing = list(map(json.loads, (tmp_path / "run" / "timing.jsonl").read_text().splitlines()))
+    seconds = next(line for line in timing if "data" in line)
+    assert {"data", "trace", "compile", "seconds"} <= set(seconds)
+
+
+@pytest.mark.parametrize("text", ["5", "0:3", "7:3", "a:b", "1:"])
+def test_a_range_that_is_none_is_refused(text):
+    with pytest.raises(ValueError, match="must be FIRST:LAST"):
+        profile.parse(text)
+
+
+def test_ranges_are_read():
+    assert profile.parse("100:110") == (100, 110)
+    assert profile.parse("") == (0, 0)
