@@ -14,7 +14,6 @@ allocator.keep_pages()  # before anything starts threads
 
 import jax  # noqa: E402
 from absl import flags  # noqa: E402
-from ml_collections import config_flags  # noqa: E402
 
 from cs231n_jax.config import Config  # noqa: E402
 from cs231n_jax.models import Precision  # noqa: E402
@@ -56,11 +55,15 @@ _IMPORTED = time.time()
 
 def define_config() -> flags.FlagHolder[Config]:
     """The --config flag: a file of experiments/configs, or of one's own, with an optional :argument."""
+    from ml_collections import config_flags  # programs without a config do without it
+
     return config_flags.DEFINE_config_file("config", None, f"Config file[:argument]; default: {DEFAULT_CONFIG}.")
 
 
 def config_name() -> str:
     """The config's file name and argument as one word: the default name of its run directory."""
+    from ml_collections import config_flags
+
     text = config_flags.get_config_filename(flags.FLAGS["config"])
     path, _, argument = text.partition(":")
     if Path(path).stem == "replay":

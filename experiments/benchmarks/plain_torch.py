@@ -1,4 +1,4 @@
-"""The rivals in torch: CIFAR nets, channels last, SGD with momentum."""
+"""The rivals in torch: CIFAR nets and ResNet-50, channels last, SGD with momentum."""
 
 from collections.abc import Callable
 
@@ -103,22 +103,65 @@ def densenet40_12() -> nn.Module:
     return nn.Sequential(*layers, *end)
 
 
+class Bottleneck(nn.Module):
+    """1×1, 3×3 (with the stride) and 1×1 convolutions, four times as many channels at the end."""
+
+    def __init__(self, channels: int, width: int, stride: int):
+        super().__init__()
+        features = 4 * width
+        self.conv1, self.bn1 = nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = nn.Conv2d(width, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv3, self.bn3 = nn.Conv2d(width, features, 1, bias=False), nn.BatchNorm2d(features)
+        changes = channels != features or stride > 1
+        projection = nn.Sequential(nn.Conv2d(channels, features, 1, stride, bias=False), nn.BatchNorm2d(features))
+        self.shortcut = projection if changes else nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Three convolutions with batch norm, sum, ReLU."""
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn2(self.conv2(y)))
+        return F.relu(self.bn3(self.conv3(y)) + self.shortcut(x))
+
+
+def resnet50(classes: int = 1000) -> nn.Module:
+    """[N, 3, H, W] -> [N, classes], with the stride in the 3×3 convolution."""
+    stem = (nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1))
+    blocks, channels = [], 64
+    for stage, count in enumerate((3, 4, 6, 3)):
+        for block in range(count):
+            blocks.append(Bottleneck(channels, 64 << stage, 2 if stage and not block else 1))
+            channels = 256 << stage
+    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, classes))
+
+
 NETS: dict[str, Callable[[], nn.Module]] = {
     "resnet20": resnet20,
     "vgg11_bn_cifar": vgg11_bn,
     "wrn16_4": wrn16_4,
     "densenet40_12": densenet40_12,
+    "resnet50": resnet50,
 }
 
 
-def build(net: str = "resnet20") -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """A function (images [N, 3, 32, 32], labels [N]) -> loss that makes one update."""
-    model = NETS[net]().to(memory_format=torch.channels_last)
+def build(
+    net: str = "resnet20", device: str = "cpu", bfloat16: bool = False, compiled: bool = False
+) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """A function (images [N, 3, H, W], labels [N]) -> loss that makes one update.
+
+    Args:
+        net: a key of NETS.
+        device: "cpu" or "cuda".
+        bfloat16: forward pass under autocast.
+        compiled: the model through torch.compile.
+    """
+    model: nn.Module = NETS[net]().to(device=device, memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
+    forward = torch.compile(model) if compiled else model
 
     def step(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         optimizer.zero_grad()
-        loss = F.cross_entropy(model(images), labels)
+        with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
+            loss = F.cross_entropy(forward(images), labels)
         loss.backward()
         optimizer.step()
         return loss.detach()

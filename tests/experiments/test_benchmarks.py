@@ -1,6 +1,10 @@
 """The rivals of the benchmarks are the same networks, and the tables become pages."""
 
+import json
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +12,7 @@ import pytest
 
 from cs231n_jax import models
 from experiments import benchmark
-from experiments.benchmarks import convolution, families, plain_flax_nets
+from experiments.benchmarks import convolution, families, plain_flax_nets, scaling
 
 CHANNELS = {"lenet5": 1}
 
@@ -25,7 +29,7 @@ def test_the_rival_has_the_same_parameters(net):
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("net", ["resnet20", "vgg11_bn_cifar", "wrn16_4", "densenet40_12"])
+@pytest.mark.parametrize("net", ["resnet20", "vgg11_bn_cifar", "wrn16_4", "densenet40_12", "resnet50"])
 def test_torchs_rival_has_as_many_parameters(net):
     pytest.importorskip("torch")
     from experiments.benchmarks import plain_torch
@@ -42,3 +46,42 @@ def test_a_page_says_what_was_measured_where_and_how(tmp_path):
     assert "cores of" in text
     assert "load before the first round 0.2" in text
     assert text.endswith("| program | ms |\n| --- | --- |\n| ours | 1.5 |\n")
+
+
+def test_bytes_of_collectives_are_read_from_a_program():
+    program = """
+      %a = f32[64,3]{1,0} all-reduce(f32[64,3]{1,0} %x), replica_groups={{0,1}}
+      %b = (f32[10]{0}, bf16[8,8]{1,0}) all-reduce(f32[10]{0} %y, bf16[8,8]{1,0} %z), to_apply=%sum
+      %c = f32[] all-gather-start(f32[] %w)
+      %d = f32[5]{0} add(f32[5]{0} %all-reduce, f32[5]{0} %v)
+    """
+    assert scaling.collectives(program) == {"all-reduce": (2, 64 * 3 * 4 + 10 * 4 + 64 * 2), "all-gather": (1, 4)}
+    assert scaling.sent({"all-reduce": (1, 800), "all-gather": (1, 80)}, 8) == pytest.approx(2 * 7 / 8 * 800 + 70)
+
+
+@pytest.mark.slow
+def test_data_parallel_gradients_are_sent_once_and_fsdp_holds_an_eighth(tmp_path):
+    """The bytes of a gradient's all-reduce are those of the parameters, and of nothing else of size."""
+    rows = {row["mesh data × fsdp"]: row for row in scaling.run(quick=True)}
+    parameters = 4 * models.parameter_count("resnet20") / 1e6
+    assert rows["8 × 1"]["MB of results"] == pytest.approx(parameters, rel=0.02)
+    assert rows["1 × 8"]["state MB a device"] < 0.2 * rows["8 × 1"]["state MB a device"]
+
+
+WITHOUT = """import runpy, sys
+for name in ("grain", "tensorflow_datasets", "ml_collections"):
+    sys.modules[name] = None
+sys.argv = ["benchmark", *sys.argv[1:]]
+runpy.run_module("experiments.benchmark", run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_the_gpu_benchmark_runs_where_the_data_libraries_are_not_installed(tmp_path):
+    command = [sys.executable, "-c", WITHOUT, "gpu", "--quick", f"--json={tmp_path / 'rows.json'}"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "rows.json").read_text())["gpu"]
+    ours = {row["group"] for row in rows if row["program"].startswith(("cs231n_jax", "lax.scan"))}
+    assert len(ours) == 4
+    assert all(row["ms a step"] > 0 for row in rows)

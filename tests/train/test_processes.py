@@ -43,7 +43,7 @@ def start(module: str, *arguments: object, log: Path) -> list[subprocess.Popen]:
         place = (f"--coordinator=127.0.0.1:{port}", f"--process_id={i}", "--processes=2", f"--timeout={TIMEOUT}")
         command = [sys.executable, "launch/multihost.py", *place, module, *map(str, arguments)]
         environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "4"}
-        with log.with_suffix(f".{i}").open("w") as out:
+        with log.with_name(f"{log.name}.{i}").open("w") as out:
             started.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT))
     return started
 
