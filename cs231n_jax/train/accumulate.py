@@ -60,7 +60,7 @@ def in_pieces(gradient: Gradient, pieces: int, unroll: bool) -> Gradient:
 
 
 def _once_there(index: Array, grads: Params) -> Array:
-    """`index`, in a form that cannot be computed before all of `grads`: nothing exceeds infinity, but XLA does not say so.
+    """`index`, in a form that waits for all of `grads`: nothing exceeds infinity, but XLA does not rely on that.
 
     XLA:CPU drops optimization barriers before it orders a program, and would hold the activations of all micro-batches.
     """

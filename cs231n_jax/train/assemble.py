@@ -96,8 +96,13 @@ def assemble(config: Config) -> Assembly:
     if config.model.dtype is Precision.FLOAT64 and jnp.zeros((), float).dtype != jnp.float64:
         raise ValueError("model.dtype=float64 needs 64-bit jax: jax.config.update('jax_enable_x64', True) comes first")
     train_source, eval_source = open_source(config.data, "train"), open_source(config.data, "eval")
-    processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    pipeline = Pipeline(train_source, config.data.batch_size, config.seed, **processes)
+    pipeline = Pipeline(
+        train_source,
+        config.data.batch_size,
+        config.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
     total_steps = duration(config.train.steps, total_steps=0, steps_per_epoch=pipeline.steps_per_epoch)
     if total_steps < 1:
         raise ValueError(f"train.steps={config.train.steps!r} is no update at all: give for example '10ep' or '500'")

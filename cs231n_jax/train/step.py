@@ -52,11 +52,11 @@ def make_train_step(
         return Sums(total, count, metrics, grads), new_state
 
     platform = mesh.devices.flat[0].platform if mesh else jax.default_backend()
-    gradient = in_pieces(gradient, accumulate, unroll=platform == "cpu")
+    summed = in_pieces(gradient, accumulate, unroll=platform == "cpu")
 
     def train_step(state: TrainState, batch: Batch) -> TrainState:
         key = stream_key(seed, "train", state.step)
-        sums, model_state = gradient(sharding.whole(state.params, mesh), state.model_state, batch, key)
+        sums, model_state = summed(sharding.whole(state.params, mesh), state.model_state, batch, key)
         grads = jax.tree.map(lambda g: g / sums.count.astype(g.dtype), sharding.split(sums.grads, mesh))
 
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
