@@ -26,6 +26,7 @@ class TrainConfig:
     save_every: str = "1ep"  # a resume snapshot; "0": at the end alone
     max_dropped: int = 0  # updates not finite dropped in a row before the run stops; above 0: "dropped" is logged
     accumulate: int = 1  # micro-batches that a batch is worked through in, one after the other, to save memory
+    ema_decay: float = 0.0  # above 0: a moving average of the parameters is kept, for experiments.ensemble
     steps_per_call: int = 1  # more: the training set lies on the device, and so many updates are one compiled call
 
     def validate(self) -> None:
@@ -37,6 +38,8 @@ class TrainConfig:
                 raise ValueError(f"train.{name}: {error}") from None
         if not 0 <= self.max_dropped < 2**31:
             raise ValueError(f"train.max_dropped={self.max_dropped} must be ≥ 0 and below 2³¹")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"train.ema_decay={self.ema_decay} must lie in [0, 1); the lecture has 0.995")
         for name in ("accumulate", "steps_per_call"):
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name}={getattr(self, name)} must be ≥ 1")

@@ -1,4 +1,8 @@
-"""Compare the member snapshots of a run: python -m experiments.ensemble --workdir=runs/a [--last=5]."""
+"""Compare member snapshots, alone and averaged in every way.
+
+python -m experiments.ensemble --workdir=runs/a [--last=5 | --snapshots=100,200] [--save=runs/average]
+python -m experiments.ensemble --workdir=runs/a,runs/b,runs/c --last=1
+"""
 
 from experiments import program  # isort: skip  (first: it sets up the allocator)
 
@@ -6,21 +10,50 @@ from pathlib import Path
 
 from absl import flags
 
+from cs231n_jax.report import plots
 from cs231n_jax.report.console import ConsoleReporter
-from cs231n_jax.train import ensemble
-from cs231n_jax.train.record import stored_config
+from cs231n_jax.train import ensemble, members, record
+from cs231n_jax.train.assemble import assemble
 from cs231n_jax.train.signals import StopRequest
+from experiments.overrides import UsageError
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Run directory.", required=True)
-_LAST = flags.DEFINE_integer("last", 0, "Only the newest so many members; 0: all.", lower_bound=0)
+_WORKDIR = flags.DEFINE_list("workdir", None, "Run directory; several with commas between.", required=True)
+_LAST = flags.DEFINE_integer("last", 0, "Only the newest so many members of each run; 0: all.", lower_bound=0)
+_SNAPSHOTS = flags.DEFINE_list("snapshots", [], "The snapshots at these steps instead of the members.")
+_LEAVE_OUT = flags.DEFINE_bool("leave_out_damaged", False, "Go on without members that are damaged.")
+_SAVE = flags.DEFINE_string("save", "", "A new run directory for the average of the weights.")
+_REPORT = flags.DEFINE_string(
+    "report", "", "Where ensemble.json and ensemble.png go; default: the first run directory."
+)
 
 
 def main() -> None:
-    """Print each member, the average of predictions, the average of weights."""
-    program.prepare(stored_config(Path(_WORKDIR.value)))
+    """Print each member and the averages, how the members differ, and what their number is worth."""
+    if _LAST.value and _SNAPSHOTS.value:
+        raise UsageError("--last and --snapshots both choose members: give one of them")
+    if wrong := [text for text in _SNAPSHOTS.value if not text.isdecimal()]:
+        raise UsageError(f"--snapshots={wrong[0]!r} is no step: give numbers with commas between")
+    workdirs = [Path(text) for text in _WORKDIR.value]
+    config = program.prepare(record.stored_config(workdirs[0]))
     with ConsoleReporter() as reporter, StopRequest() as stop:
-        rows = ensemble.compare_run(Path(_WORKDIR.value), _LAST.value, lambda: bool(stop))
-        reporter.table(f"{_WORKDIR.value}, test set", ensemble.COLUMNS, ensemble.cells(rows))
+        chosen = members.find(workdirs, _LAST.value, [int(text) for text in _SNAPSHOTS.value])
+        if _LEAVE_OUT.value:
+            chosen = members.whole(chosen, reporter.line)
+        found = ensemble.compare(assemble(config), chosen, lambda: bool(stop), thorough=True)
+        report = Path(_REPORT.value) if _REPORT.value else workdirs[0]
+        report.mkdir(parents=True, exist_ok=True)
+        content = {"rows": found.rows, "pairs": found.pairs, "sizes": found.sizes}
+        record.write_json(report / "ensemble.json", content)
+        plots.ensemble(report / "ensemble.png", found.rows, found.sizes)
+        reporter.table(f"{_WORKDIR.value[0]}, test set", ensemble.columns(found.rows), ensemble.cells(found.rows))
+        pairs = [(p["a"], p["b"], f"{p['disagreement']:.2%}", f"{p['error_correlation']:.3f}") for p in found.pairs]
+        if pairs:
+            reporter.table("how members differ", ("", "", "disagreement", "correlation of errors"), pairs)
+        sizes = [(str(s["members"]), f"{s['accuracy']:.2%}", f"{s['standard_error']:.2%}") for s in found.sizes]
+        reporter.table("newest members averaged", ("members", "accuracy", "standard error"), sizes)
+        if _SAVE.value:
+            reporter.line(f"average of weights: {ensemble.save_average(chosen, found.weights, Path(_SAVE.value))}")
+        reporter.line(f"figure: {report / 'ensemble.png'}   record: {report / 'ensemble.json'}")
 
 
 if __name__ == "__main__":

@@ -69,3 +69,38 @@ def _save(figure: Any, path: Path) -> Path:
     temporary = path.with_name(f".{path.name}")
     figure.savefig(temporary, format="png", dpi=110)
     return temporary.replace(path)
+
+
+def ensemble(path: Path, rows: list[dict[str, Any]], sizes: list[dict[str, Any]]) -> Path:
+    """Draw the accuracy of members and averages, and accuracy against the number of members, into a PNG.
+
+    Args:
+        path: the PNG to write.
+        rows: of `train.ensemble.compare`: name, accuracy, total.
+        sizes: of `train.ensemble.compare`: members, accuracy, standard_error; drawn as error bars.
+
+    Returns:
+        `path`.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3 + 0.3 * len(rows)), layout="constrained")
+    each, growth = figure.subplots(1, 2, width_ratios=(2, 1))
+    errors = [(row["accuracy"] * (1 - row["accuracy"]) / row["total"]) ** 0.5 for row in rows]
+    places = range(len(rows))
+    each.errorbar([row["accuracy"] for row in rows], places, xerr=errors, fmt="o", capsize=3)
+    each.set_yticks(places, [row["name"] for row in rows])
+    each.invert_yaxis()
+    each.set_xlabel("accuracy, ± standard error of the test set")
+    growth.errorbar(
+        [s["members"] for s in sizes],
+        [s["accuracy"] for s in sizes],
+        yerr=[s["standard_error"] for s in sizes],
+        marker="o",
+        capsize=3,
+    )
+    growth.set_xlabel("newest members, predictions averaged")
+    growth.set_ylabel("accuracy")
+    growth.set_xticks([s["members"] for s in sizes])
+    figure.savefig(path, dpi=100)
+    return path

@@ -14,7 +14,7 @@ from cs231n_jax.config import Config
 from cs231n_jax.data import Pipeline, Source, open_source
 from cs231n_jax.models import Precision
 from cs231n_jax.models.base import stage_of
-from cs231n_jax.optim import OTHERS, GradientTransformation, freeze, partition
+from cs231n_jax.optim import OTHERS, GradientTransformation, chain, freeze, partition, track_ema
 from cs231n_jax.optim.schedules import duration
 from cs231n_jax.tasks import registry
 from cs231n_jax.tasks.base import Task
@@ -144,8 +144,13 @@ def frozen_stages(config: Config) -> tuple[str, ...]:
 
 
 def _optimizer(config: Config, schedule: Schedule, groups: list[Schedule]) -> GradientTransformation:
-    """The config's optimizer; for the parameters of frozen stages no steps, no slots and no part in the norm."""
+    """The config's optimizer and, where asked for, a moving average of what it makes of the parameters.
+
+    For the parameters of frozen stages there are no steps, no slots and no part in the norm.
+    """
     optimizer, frozen = config.optimizer.build(schedule, groups), frozen_stages(config)
-    if not frozen:
-        return optimizer
-    return partition({"frozen": (lambda path: stage_of(path) in frozen, freeze()), "trained": (OTHERS, optimizer)})
+    if frozen:
+        rest = {"trained": (OTHERS, optimizer)}
+        optimizer = partition({"frozen": (lambda path: stage_of(path) in frozen, freeze()), **rest})
+    decay = config.train.ema_decay
+    return chain(optimizer, track_ema(decay)) if decay else optimizer

@@ -1,6 +1,6 @@
 """Averages of weights, of batch statistics and of predictions, as pure functions."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
@@ -10,24 +10,28 @@ from cs231n_jax.tasks.base import Task
 from cs231n_jax.typing import Array, Batch, Key, ModelState, Params, PyTree
 
 
-def mean(trees: Sequence[PyTree]) -> PyTree:
+def mean(trees: Iterable[PyTree]) -> PyTree:
     """The elementwise mean of k trees of arrays, summed in float64, in the dtype of the first.
+
+    The trees may come from a generator: one at a time is held, beside the sum.
 
     Reference: Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima" (uniform weights).
 
     Raises:
         ValueError: there is no tree, or structures or shapes differ; the message names the first path.
     """
-    if not trees:
+    first, total, count = None, None, 0
+    for tree in trees:
+        wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
+        if first is None:
+            first, total = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree), wide
+        else:
+            _same_shapes(first, tree)
+            total = jax.tree.map(np.add, total, wide)
+        count += 1
+    if not count:
         raise ValueError("the mean of no trees does not exist: pass at least one")
-    for other in trees[1:]:
-        _same_shapes(trees[0], other)
-
-    def average(*leaves: Array) -> np.ndarray:
-        total = sum((np.asarray(leaf, np.float64) for leaf in leaves[1:]), np.asarray(leaves[0], np.float64))
-        return np.asarray(total / len(leaves)).astype(leaves[0].dtype)
-
-    return jax.tree.map(average, *trees)
+    return jax.tree.map(lambda s, like: np.asarray(s / count).astype(like.dtype), total, first)
 
 
 def ema(average: PyTree, new: PyTree, decay: float) -> PyTree:

@@ -1,115 +1,174 @@
-"""The member snapshots of a run side by side: each alone, their predictions averaged, their weights averaged."""
+"""Member snapshots side by side: each alone, their predictions averaged, their weights averaged.
 
-from collections.abc import Callable, Iterator
+Members are read and evaluated one after another, so that memory holds one of them, one batch, and sums.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cs231n_jax.metrics import scores
 from cs231n_jax.train import average, record, sharding, snapshots
-from cs231n_jax.train.assemble import Assembly, assemble
+from cs231n_jax.train.assemble import Assembly
 from cs231n_jax.train.evaluate import device_batches
+from cs231n_jax.train.members import Member, load
 from cs231n_jax.train.signals import Interrupted
 from cs231n_jax.train.state import stream_key
 from cs231n_jax.typing import Batch, Key, ModelState, Params
 
-Row = dict[str, Any]  # name, accuracy in [0, 1], loss in nats, wrong and total examples
-COLUMNS = ("", "accuracy", "loss", "wrong")
+Row = dict[str, Any]  # name, accuracy in [0, 1], loss in nats, wrong and total examples; where asked, calibration
+COLUMNS = ("", "accuracy", "loss", "wrong", "calibration error")
+
+Stop = Callable[[], bool]
+
+
+class Comparison(NamedTuple):
+    """What `compare` found."""
+
+    rows: list[Row]
+    pairs: list[dict[str, Any]]  # a, b: two members; disagreement, error_correlation
+    sizes: list[dict[str, Any]]  # members: the newest so many; accuracy of their averaged predictions, standard_error
+    weights: tuple[Params, ModelState]  # the average of the weights, with statistics of its own
+
+
+def columns(rows: list[Row]) -> tuple[str, ...]:
+    """The columns that these rows fill."""
+    return COLUMNS if "calibration_error" in rows[0] else COLUMNS[:-1]
 
 
 def cells(rows: list[Row]) -> list[tuple[str, ...]]:
-    """The rows as text, one tuple of COLUMNS each."""
-    return [(r["name"], f"{r['accuracy']:.2%}", f"{r['loss']:.4f}", f"{r['wrong']} of {r['total']}") for r in rows]
-
-
-def compare_run(workdir: Path, last: int, should_stop: Callable[[], bool] = lambda: False) -> list[Row]:
-    """`compare` over the newest `last` members of a run directory (0: all).
-
-    Raises:
-        FileNotFoundError: there is no run, or no member.
-        ValueError: it has fewer members than asked for.
-    """
-    assembly = assemble(record.stored_config(workdir))
-    steps = snapshots.members(workdir)
-    if not steps:
-        raise FileNotFoundError(f"{workdir} has no member snapshots: train with --config.snapshots.members=5")
-    if last > len(steps):
-        raise ValueError(f"--last={last} but {workdir} has {len(steps)} member snapshots, at steps {steps}")
-    return compare(assembly, workdir, steps[-last:], should_stop)
+    """The rows as text, one tuple of `columns` each."""
+    return [
+        (
+            r["name"],
+            f"{r['accuracy']:.2%}",
+            f"{r['loss']:.4f}",
+            f"{r['wrong']} of {r['total']}",
+            *([f"{r['calibration_error']:.4f}"] if "calibration_error" in r else []),
+        )
+        for r in rows
+    ]
 
 
 def compare(
-    assembly: Assembly, workdir: Path, steps: list[int], should_stop: Callable[[], bool] = lambda: False
-) -> list[Row]:
-    """The table of a run's members.
+    assembly: Assembly, members: Sequence[Member], should_stop: Stop = lambda: False, *, thorough: bool = False
+) -> Comparison:
+    """The table of some members.
 
     Args:
-        assembly: the run.
-        workdir: its directory.
-        steps: the member snapshots to compare, oldest first.
+        assembly: a run that they belong to, or one like theirs.
+        members: the snapshots to compare, oldest first.
         should_stop: looked at between batches.
+        thorough: with calibration, the average of logits, the average of weights with the last member's statistics,
+            each run's moving average of the weights where it kept one, and the tables of pairs and sizes.
 
     Returns:
-        one row a member, then "average of predictions" (mean of the softmax outputs), then "average of weights"
-        (uniform, batch statistics re-estimated on the training data).
+        rows: one a member, then "average of predictions" (mean of the softmax outputs) and "average of weights"
+        (uniform, batch statistics re-estimated on the training data), with what `thorough` adds among them. The
+        average of logits is, normalised, the geometric mean of the probabilities.
 
     Raises:
         DamagedSnapshotError: a member does not match its manifest.
         Interrupted: `should_stop` said so.
     """
-
-    @jax.jit
-    def predict(params: Params, model_state: ModelState, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        logits = assembly.task.predict(sharding.whole(params, assembly.mesh), model_state, batch)
-        return jax.nn.softmax(logits), batch["mask"]
-
-    def probabilities(params: Params, model_state: ModelState) -> np.ndarray:
-        return _predict_all(assembly, predict, params, model_state, should_stop)
-
+    evaluator = _Evaluator(assembly, should_stop)
     labels = _labels(assembly)
-    rows, total, members = [], np.zeros(()), []
-    for step in steps:
-        _, params, model_state = _member(workdir, step)
-        p = probabilities(params, model_state)
-        rows.append({"name": f"snapshot at step {step}", **_score(p, labels)})
-        total = total + p
-        members.append((params, model_state))
-    rows.append({"name": "average of predictions", **_score(total / len(steps), labels)})
-    weights = average.mean([params for params, _ in members])
-    moments_step = average.make_moments_step(assembly.task)
-    moments_step = jax.jit(moments_step, out_shardings=sharding.replicated(assembly.mesh))
-    weights = sharding.put_state(weights, assembly.mesh)
-    model_state = average.reestimate(moments_step, weights, members[-1][1], _training_batches(assembly, should_stop))
-    rows.append({"name": "average of weights", **_score(probabilities(weights, model_state), labels)})
-    return rows
+    rows: list[Row] = []
+
+    def add(name: str, probabilities: np.ndarray) -> None:
+        rows.append({"name": name, **_score(probabilities, labels, thorough)})
+
+    choices, sizes, total, logs = [], [], np.zeros(()), np.zeros(())
+    several = len({member.workdir for member in members}) > 1
+    for member in reversed(members):
+        p = np.exp(log_p := evaluator.log_probabilities(*load(member)))
+        add(f"{member.workdir.name} at step {member.step}" if several else f"snapshot at step {member.step}", p)
+        choices.append(np.argmax(p, axis=-1).astype(np.int32))
+        total, logs = total + p, logs + log_p
+        sizes.append(_size(len(choices), total, labels))
+    rows.reverse()
+    choices.reverse()
+    add("average of predictions", total / len(members))
+    if thorough:
+        add("average of logits", _normalised(logs / len(members)))
+    statistics = load(members[-1])[1]
+    weights = average.mean(load(member)[0] for member in members)
+    if thorough and statistics.get("batch_stats"):
+        add("average of weights, old statistics", np.exp(evaluator.log_probabilities(weights, statistics)))
+    own = evaluator.reestimated(weights, statistics)
+    add("average of weights", np.exp(evaluator.log_probabilities(weights, own)))
+    if not thorough:
+        return Comparison(rows, [], [], (weights, own))
+    for member in _newest(members):
+        if (moving := snapshots.load_average(*member)) is not None:
+            name = f"moving average of weights, {member.workdir.name} at step {member.step}"
+            own_of_moving = evaluator.reestimated(moving, load(member)[1])
+            add(name, np.exp(evaluator.log_probabilities(moving, own_of_moving)))
+    return Comparison(rows, _pairs(rows, choices, labels), sizes, (weights, own))
 
 
-def _member(workdir: Path, step: int) -> tuple[dict[str, Any], Params, ModelState]:
-    try:
-        return snapshots.load(workdir, step)
-    except snapshots.DamagedSnapshotError as error:
-        raise snapshots.DamagedSnapshotError(
-            f"{error}; put a copy of it back, or delete this member: the comparison is then made without it"
-        ) from error
+def _newest(members: Sequence[Member]) -> list[Member]:
+    """The last member of each run."""
+    return list({member.workdir: member for member in members}.values())
 
 
-def _predict_all(
-    assembly: Assembly,
-    predict: Callable[[Params, ModelState, Batch], tuple[jax.Array, jax.Array]],
-    params: Params,
-    model_state: ModelState,
-    should_stop: Callable[[], bool],
-) -> np.ndarray:
-    """Softmax outputs for the whole evaluation split, float64 [N, K]."""
-    params, model_state = sharding.put_state((params, model_state), assembly.mesh)
-    outputs = []
-    for batch in device_batches(assembly):
-        _check(should_stop)
-        p, mask = sharding.to_host(predict(params, model_state, batch))
-        outputs.append(p.astype(np.float64)[mask > 0])
-    return np.concatenate(outputs)
+def _pairs(rows: list[Row], choices: list[np.ndarray], labels: np.ndarray) -> list[dict[str, Any]]:
+    return [
+        {
+            "a": rows[i]["name"],
+            "b": rows[j]["name"],
+            "disagreement": scores.disagreement(choices[i], choices[j]),
+            "error_correlation": scores.error_correlation(choices[i], choices[j], labels),
+        }
+        for i in range(len(choices))
+        for j in range(i + 1, len(choices))
+    ]
+
+
+def _size(members: int, total: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    accuracy = scores.accuracy(total, labels)
+    error = scores.standard_error(accuracy, len(labels))
+    return {"members": members, "accuracy": accuracy, "standard_error": error}
+
+
+class _Evaluator:
+    """The two compiled programs that every member goes through."""
+
+    def __init__(self, assembly: Assembly, should_stop: Stop):
+        self._assembly, self._should_stop = assembly, should_stop
+        mesh, task = assembly.mesh, assembly.task
+
+        def predict(params: Params, model_state: ModelState, batch: Batch) -> tuple[jax.Array, jax.Array]:
+            logits = task.predict(sharding.whole(params, mesh), model_state, batch)
+            return jax.nn.log_softmax(logits), batch["mask"]
+
+        self._predict = jax.jit(predict)
+        self._moments = jax.jit(average.make_moments_step(task), out_shardings=sharding.replicated(mesh))
+
+    def log_probabilities(self, params: Params, model_state: ModelState) -> np.ndarray:
+        """Logarithms of the softmax outputs for the whole evaluation split, float64 [N, K]."""
+        params, model_state = sharding.put_state((params, model_state), self._assembly.mesh)
+        outputs = []
+        for batch in device_batches(self._assembly):
+            _check(self._should_stop)
+            logs, mask = sharding.to_host(self._predict(params, model_state, batch))
+            outputs.append(logs.astype(np.float64)[mask > 0])
+        return np.concatenate(outputs)
+
+    def reestimated(self, params: Params, model_state: ModelState) -> ModelState:
+        """`model_state` with the statistics that belong to `params`."""
+        params, model_state = sharding.put_state((params, model_state), self._assembly.mesh)
+        batches = _training_batches(self._assembly, self._should_stop)
+        return average.reestimate(self._moments, params, model_state, batches)
+
+
+def _normalised(logs: np.ndarray) -> np.ndarray:
+    p = np.exp(logs - np.max(logs, axis=-1, keepdims=True))
+    return p / np.sum(p, axis=-1, keepdims=True)
 
 
 def _labels(assembly: Assembly) -> np.ndarray:
@@ -117,18 +176,18 @@ def _labels(assembly: Assembly) -> np.ndarray:
     return source[np.arange(len(source))]["label"]
 
 
-def _score(probabilities: np.ndarray, labels: np.ndarray) -> Row:
+def _score(probabilities: np.ndarray, labels: np.ndarray, thorough: bool) -> Row:
     wrong = int(np.sum(np.argmax(probabilities, axis=-1) != labels))
-    of_label = np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(np.float64).tiny)
-    return {
+    row: Row = {
         "accuracy": 1 - wrong / len(labels),
-        "loss": float(-np.mean(np.log(of_label))),
+        "loss": scores.negative_log_likelihood(probabilities, labels),
         "wrong": wrong,
         "total": len(labels),
     }
+    return {**row, "calibration_error": scores.calibration_error(probabilities, labels)} if thorough else row
 
 
-def _training_batches(assembly: Assembly, should_stop: Callable[[], bool]) -> Iterator[tuple[Batch, Key]]:
+def _training_batches(assembly: Assembly, should_stop: Stop) -> Iterator[tuple[Batch, Key]]:
     """One epoch of training batches, augmented as in training, with the keys of their own stream."""
     for step in range(assembly.pipeline.steps_per_epoch):
         _check(should_stop)
@@ -136,6 +195,31 @@ def _training_batches(assembly: Assembly, should_stop: Callable[[], bool]) -> It
         yield batch, stream_key(assembly.config.seed, "reestimate", jnp.int32(step))
 
 
-def _check(should_stop: Callable[[], bool]) -> None:
+def _check(should_stop: Stop) -> None:
     if should_stop():
         raise Interrupted("interrupted while comparing the members: the same command starts the comparison again")
+
+
+def save_average(members: Sequence[Member], weights: tuple[Params, ModelState], workdir: Path) -> Path:
+    """Make an averaged model a run directory of its own, that every program can load, with its provenance.
+
+    Args:
+        members: what was averaged.
+        weights: parameters and state, from `compare`.
+        workdir: a new or empty directory.
+
+    Returns:
+        the snapshot's directory.
+
+    Raises:
+        WorkdirError: the directory cannot be written, or holds something.
+    """
+    with record.locked(workdir):
+        record.claim(workdir, record.stored_config(members[0].workdir), {})
+        if snapshots.steps(workdir):
+            raise record.WorkdirError(f"workdir {workdir} holds snapshots already: pass an empty or a new directory")
+        origin = [
+            {"workdir": str(m.workdir.resolve()), "step": m.step, "sha256": snapshots.digest(*m)} for m in members
+        ]
+        step = max(member.step for member in members)
+        return snapshots.save_weights(workdir, step, *weights, {"averaged": origin})

@@ -11,6 +11,7 @@ from cs231n_jax.report import plots
 from cs231n_jax.train import ensemble, processes, record, snapshots
 from cs231n_jax.train.assemble import Assembly, assemble
 from cs231n_jax.train.loop import Loop, Reporter
+from cs231n_jax.train.members import Member
 from cs231n_jax.train.signals import StopRequest
 
 
@@ -100,7 +101,8 @@ def _compare(
     if len(members) < 2:
         return [], lost
     alone = jax.process_count() == 1  # several would stop at different batches, and wait for each other
-    return ensemble.compare(assembly, workdir, members, lambda: alone and bool(stop)), lost
+    chosen = [Member(workdir, step) for step in members]
+    return ensemble.compare(assembly, chosen, lambda: alone and bool(stop)).rows, lost
 
 
 def _conclude(assembly: Assembly, workdir: Path, loop: Loop, rows: list[ensemble.Row], lost: list[int]) -> None:

@@ -67,12 +67,30 @@ def save(workdir: Path, state: TrainState, kind: Kind, extra: dict[str, Any] | N
     Returns:
         the snapshot's directory.
     """
-    step = int(state.step)
+    return _save_tree(workdir, int(state.step), _to_tree(state), {"kind": kind.value, **(extra or {})})
+
+
+def save_weights(workdir: Path, step: int, params: Params, model_state: ModelState, extra: dict[str, Any]) -> Path:
+    """A member snapshot of parameters and state alone: it can be loaded and evaluated, not trained further.
+
+    Args:
+        workdir: a run directory.
+        step: its number there.
+        params: nested dict of arrays.
+        model_state: every other variable, by collection.
+        extra: JSON values for the manifest, such as where the parameters come from.
+    """
+    parts = {"params": params, "model_state": model_state}
+    tree = {name: part for name, part in parts.items() if part}
+    return _save_tree(workdir, step, tree, {"kind": Kind.MEMBER.value, **extra})
+
+
+def _save_tree(workdir: Path, step: int, tree: PyTree, about: dict[str, Any]) -> Path:
     final = directory(workdir, step)
     temporary = final.with_name(f".writing_{final.name}")
     processes.on_main(lambda: _make_room(temporary))
-    _write_tree(temporary / "state", _to_tree(state))
-    processes.on_main(lambda: _commit(workdir, step, temporary, {"kind": kind.value, **(extra or {})}))
+    _write_tree(temporary / "state", tree)
+    processes.on_main(lambda: _commit(workdir, step, temporary, about))
     return final
 
 
@@ -249,6 +267,28 @@ def load(workdir: str | Path, step: int | str = "latest") -> tuple[dict[str, Any
     manifest(workdir, wanted)
     tree = _read_tree(directory(workdir, wanted) / "state")
     return json.loads((workdir / "config.json").read_text()), tree.get("params", {}), tree.get("model_state", {})
+
+
+def load_average(workdir: Path, step: int) -> Params | None:
+    """The moving average of the parameters that the optimizer's state of a snapshot holds, or None."""
+    manifest(workdir, step)
+    slots = _read_tree(directory(workdir, step) / "state").get("opt_state", {})
+    found: Params = {}
+    for path, leaf in slots.items():
+        _, marker, after = f"/{path}".partition("/average/")
+        if marker:
+            *holders, name = after.split("/")
+            inner = found
+            for holder in holders:
+                inner = inner.setdefault(holder, {})
+            inner[name] = leaf
+    return found or None
+
+
+def digest(workdir: Path, step: int) -> str:
+    """The SHA-256 in a snapshot's manifest, which covers those of all its files."""
+    manifest(workdir, step)
+    return json.loads((directory(workdir, step) / "manifest.json").read_text())["sha256"]
 
 
 def resolve(workdir: Path, step: int | str, warn: Any = None) -> int:

@@ -1,0 +1,246 @@
+"""Members averaged in every way, on a small run of the digits: the numbers, what is refused, what is left behind."""
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from cs231n_jax import optim
+from cs231n_jax.config import Config, TrainConfig
+from cs231n_jax.data import DataConfig
+from cs231n_jax.metrics import scores
+from cs231n_jax.models import ModelConfig
+from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
+from cs231n_jax.train import average, ensemble, evaluate, members, snapshots
+from cs231n_jax.train.assemble import assemble
+from cs231n_jax.train.members import Member
+from cs231n_jax.train.run import run
+from cs231n_jax.train.snapshots import DamagedSnapshotError, SnapshotConfig
+
+ROOT = Path(__file__).parents[2]
+
+
+class Silent:
+    def start(self, done, total): ...
+    def advance(self, done): ...
+    def line(self, text): ...
+
+
+def config_of(seed=0, width=4, **train):
+    return Config(
+        seed=seed,
+        model=ModelConfig(name="resnet8", options={"width": width}),
+        data=DataConfig(name="digits", batch_size=64),
+        optimizer=OptimizerConfig(name="momentum", learning_rate=0.2),
+        schedule=ScheduleConfig(name="snapshot_cosine", cycles=3),
+        train=TrainConfig(steps="6ep", eval_every="0", save_every="0", ema_decay=0.9, **train),
+        snapshots=SnapshotConfig(members=3),
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two finished runs that differ in their seeds."""
+    root = tmp_path_factory.mktemp("runs")
+    for seed in (0, 1):
+        run(config_of(seed), root / f"seed{seed}", {}, Silent(), 0.0)
+    return root / "seed0", root / "seed1"
+
+
+@pytest.fixture(scope="module")
+def thorough(runs):
+    chosen = members.find([runs[0]])
+    return chosen, ensemble.compare(assemble(config_of()), chosen, thorough=True)
+
+
+def row(found, name):
+    return next(r for r in found.rows if r["name"] == name)
+
+
+def test_rows_stand_in_order_and_agree_with_evaluation(thorough, runs):
+    chosen, found = thorough
+    assert [r["name"] for r in found.rows][:3] == [f"snapshot at step {m.step}" for m in chosen]
+    for member in chosen:
+        alone = evaluate.evaluate_snapshot(member.workdir, str(member.step))[1]
+        assert row(found, f"snapshot at step {member.step}")["accuracy"] == pytest.approx(alone["accuracy"], abs=1e-9)
+        assert row(found, f"snapshot at step {member.step}")["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+    short = json.loads((runs[0] / "result.json").read_text())["members"]
+    for r in short:
+        assert row(found, r["name"])["wrong"] == r["wrong"]
+
+
+def test_averages_of_predictions_are_what_they_say(thorough):
+    chosen, found = thorough
+    evaluator = ensemble._Evaluator(assemble(config_of()), lambda: False)
+    logs = np.stack([evaluator.log_probabilities(*members.load(m)) for m in chosen])
+    labels = ensemble._labels(assemble(config_of()))
+    arithmetic = np.exp(logs).mean(0)
+    geometric = np.prod(np.exp(logs), axis=0) ** (1 / 3)
+    geometric /= geometric.sum(-1, keepdims=True)
+    for name, p in (("average of predictions", arithmetic), ("average of logits", geometric)):
+        assert row(found, name)["wrong"] == np.sum(p.argmax(-1) != labels)
+        assert row(found, name)["loss"] == pytest.approx(-np.log(p[np.arange(len(p)), labels]).mean(), rel=1e-9)
+
+
+def test_copies_of_one_member_change_nothing_and_order_does_not_matter(thorough, tmp_path, runs):
+    chosen, found = thorough
+    copies = []
+    for i in range(3):
+        shutil.copytree(runs[0], tmp_path / f"copy{i}")
+        copies.append(Member(tmp_path / f"copy{i}", chosen[-1].step))
+    same = ensemble.compare(assemble(config_of()), copies, thorough=True)
+    single = row(found, f"snapshot at step {chosen[-1].step}")
+    for name in ("average of predictions", "average of logits", "average of weights, old statistics"):
+        assert row(same, name)["wrong"] == single["wrong"]
+        assert row(same, name)["loss"] == pytest.approx(single["loss"], rel=1e-7)  # float32 outputs add up to 1 ± 1e-7
+    assert {p["disagreement"] for p in same.pairs} == {0.0}
+    assert all(p["error_correlation"] == pytest.approx(1.0) for p in same.pairs)
+    backwards = ensemble.compare(assemble(config_of()), [chosen[1], chosen[0], chosen[2]], thorough=True)
+    for name in ("average of predictions", "average of logits", "average of weights"):
+        assert row(backwards, name)["loss"] == pytest.approx(row(found, name)["loss"], rel=1e-9)
+
+
+def test_weights_averaged_with_old_statistics_are_worse(thorough):
+    """Snapshots of different cycles: their mean lies where no running statistics were ever gathered."""
+    _, found = thorough
+    stale, own = row(found, "average of weights, old statistics"), row(found, "average of weights")
+    assert own["loss"] < stale["loss"]
+    assert own["wrong"] < stale["wrong"]
+
+
+def test_the_moving_average_is_that_of_the_optimizer_state(thorough):
+    chosen, found = thorough
+    member = chosen[-1]
+    assembly = assemble(config_of())
+    state = snapshots.restore(member.workdir, member.step, assembly.state_shapes)
+    moving = snapshots.load_average(*member)
+    for a, b in zip(jax.tree.leaves(moving), jax.tree.leaves(optim.average_of(state.opt_state)), strict=True):
+        assert np.array_equal(a, b)
+    assert any(r["name"].startswith("moving average of weights, seed0 at step") for r in found.rows)
+
+
+def test_sizes_and_pairs(thorough):
+    chosen, found = thorough
+    assert [s["members"] for s in found.sizes] == [1, 2, 3]
+    assert found.sizes[0]["accuracy"] == pytest.approx(row(found, f"snapshot at step {chosen[-1].step}")["accuracy"])
+    last = found.sizes[-1]
+    assert last["accuracy"] == pytest.approx(row(found, "average of predictions")["accuracy"])
+    assert last["standard_error"] == pytest.approx(math.sqrt(last["accuracy"] * (1 - last["accuracy"]) / 899))
+    assert len(found.pairs) == 3
+    assert all(0 < p["disagreement"] < 1 and -1 < p["error_correlation"] < 1 for p in found.pairs)
+
+
+def test_the_average_is_a_run_that_every_program_can_load(thorough, tmp_path):
+    chosen, found = thorough
+    workdir = tmp_path / "average"
+    ensemble.save_average(chosen, found.weights, workdir)
+    step, numbers = evaluate.evaluate_snapshot(workdir)
+    assert numbers["accuracy"] == pytest.approx(row(found, "average of weights")["accuracy"], abs=1e-9)
+    (member,) = members.find([workdir])
+    origin = snapshots.manifest(*member)["averaged"]
+    assert [(Path(o["workdir"]), o["step"]) for o in origin] == [(m.workdir.resolve(), m.step) for m in chosen]
+    assert origin[0]["sha256"] == snapshots.digest(*chosen[0])
+    expected = average.mean([members.load(m)[0] for m in chosen])
+    for a, b in zip(jax.tree.leaves(members.load(member)[0]), jax.tree.leaves(expected), strict=True):
+        assert np.array_equal(a, b)
+    assert step == chosen[-1].step
+
+
+def program(*flags):
+    command = [sys.executable, "-m", "experiments.ensemble", *flags]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def test_several_runs_at_once(runs, tmp_path):
+    done = program(f"--workdir={runs[0]},{runs[1]}", "--last=1", f"--report={tmp_path}", f"--save={tmp_path / 'mean'}")
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "ensemble.json").read_text())
+    assert [r["name"] for r in content["rows"]][:2] == ["seed0 at step 84", "seed1 at step 84"]
+    assert sum(r["name"].startswith("moving average") for r in content["rows"]) == 2
+    assert (tmp_path / "ensemble.png").stat().st_size > 10_000
+    assert snapshots.members(tmp_path / "mean") == [84]
+    again = program(f"--workdir={runs[0]}", f"--report={tmp_path}", f"--save={tmp_path / 'mean'}")
+    assert again.returncode == 1
+    assert "holds snapshots already" in again.stderr
+
+
+def test_snapshots_by_step(runs, tmp_path):
+    done = program(f"--workdir={runs[0]}", "--snapshots=28,84", f"--report={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "ensemble.json").read_text())["rows"]
+    assert [r["name"] for r in rows][:2] == ["snapshot at step 28", "snapshot at step 84"]
+
+
+def test_a_damaged_member_is_named_and_left_out_only_if_told_to(runs, tmp_path):
+    shutil.copytree(runs[0], tmp_path / "run")
+    victim = snapshots.directory(tmp_path / "run", 56)
+    largest = max((p for p in victim.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-7])
+    done = program(f"--workdir={tmp_path / 'run'}")
+    assert done.returncode == 1
+    assert "step_00000056" in done.stderr
+    assert "--leave_out_damaged" in done.stderr
+    done = program(f"--workdir={tmp_path / 'run'}", "--leave_out_damaged")
+    assert done.returncode == 0, done.stderr
+    assert "left out" in done.stdout
+    rows = json.loads((tmp_path / "run" / "ensemble.json").read_text())["rows"]
+    assert [r["name"] for r in rows][:2] == ["snapshot at step 28", "snapshot at step 84"]
+    with pytest.raises(DamagedSnapshotError, match="all 1 members"):
+        members.whole([Member(tmp_path / "run", 56)], print)
+
+
+@pytest.mark.parametrize("change", ["width", "preprocessing", "classes"])
+def test_runs_that_do_not_fit_are_refused(runs, tmp_path, change):
+    shutil.copytree(runs[0], tmp_path / "other")
+    path = tmp_path / "other" / "config.json"
+    config = json.loads(path.read_text())
+    if change == "width":
+        config["model"]["options"]["width"] = 8
+    elif change == "classes":
+        config["model"]["options"]["num_classes"] = 9
+    else:
+        config["data"]["normalize"] = "none"
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="do not belong together"):
+        members.find([runs[0], tmp_path / "other"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (("--last=9",), "3 member snapshots"),
+        (("--snapshots=5",), "no snapshot 5"),
+        (("--snapshots=five",), "is no step"),
+        (("--last=2", "--snapshots=28"), "both choose members"),
+    ],
+)
+def test_wrong_choices_are_refused(runs, flags, expected):
+    done = program(f"--workdir={runs[0]}", *flags)
+    assert done.returncode in (1, 2)
+    assert expected in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "named twice" in program(f"--workdir={runs[0]},{runs[0]}").stderr
+
+
+def test_scores_against_their_definitions():
+    random = np.random.default_rng(0)
+    p = random.dirichlet(np.ones(4), 500)
+    labels = random.integers(0, 4, 500)
+    expected = 0.0
+    for b in range(15):
+        inside = (p.max(-1) > b / 15) & (p.max(-1) <= (b + 1) / 15)
+        if inside.any():
+            right = (p.argmax(-1) == labels)[inside]
+            expected += inside.mean() * abs(right.mean() - p.max(-1)[inside].mean())
+    assert scores.calibration_error(p, labels) == pytest.approx(expected, rel=1e-12)
+    a, b = p.argmax(-1), random.integers(0, 4, 500)
+    assert scores.disagreement(a, b) == np.mean(a != b)
+    assert scores.error_correlation(a, b, labels) == pytest.approx(np.corrcoef(a != labels, b != labels)[0, 1])
+    assert math.isnan(scores.error_correlation(labels, b, labels))
+    assert scores.standard_error(0.9, 10_000) == pytest.approx(0.003)
