@@ -1,6 +1,7 @@
 """Linen modules as pure functions: the only place that knows .init, .apply, mutable and rngs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -11,6 +12,8 @@ from flax.core import meta
 
 from cs231n_jax.ops import init as initialisers
 from cs231n_jax.typing import Key, ModelState, Params
+
+AT_ONCE = 64 << 20  # bytes of drawn leaves that wait on the host to be placed together
 
 
 @jax.tree_util.register_pytree_node_class
@@ -90,7 +93,7 @@ def path_name(path: Any) -> str:
 
 
 def init(
-    model: nn.Module, seed: int, *inputs: Any, place: Callable[[np.ndarray], Any] = jax.device_put
+    model: nn.Module, seed: int, *inputs: Any, place: Callable[[list[np.ndarray]], list[Any]] = jax.device_put
 ) -> tuple[Params, ModelState]:
     """Parameters and state of a model, drawn on the host leaf by leaf; a pure function of (seed, path of each leaf).
 
@@ -98,7 +101,7 @@ def init(
         model: a module made by `models.create`.
         seed: the run's seed; a leaf's value depends on it and on the leaf's own path alone.
         *inputs: arrays or jax.ShapeDtypeStructs that the model is called on, for example images [N, H, W, C].
-        place: puts a drawn leaf where it shall live, before the next one is drawn.
+        place: puts drawn leaves where they shall live; called as soon as there are `AT_ONCE` bytes of them.
 
     Returns:
         (params, model_state): nested dicts of arrays; model_state is keyed by collection ("batch_stats", ...).
@@ -106,16 +109,30 @@ def init(
     Raises:
         ValueError: a variable was declared without a spec.
     """
-    variables = specs(model, *inputs)
-
-    def draw(path: Any, spec: initialisers.Spec) -> Any:
-        return place(initialisers.draw(spec, seed, path_name(path)))
-
-    drawn = {
-        collection: jax.tree_util.tree_map_with_path(draw, tree, is_leaf=lambda x: isinstance(x, initialisers.Spec))
-        for collection, tree in variables.items()
+    flat = {
+        collection: jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: isinstance(x, initialisers.Spec))
+        for collection, tree in specs(model, *inputs).items()
     }
-    return drawn.pop("params"), drawn
+    arrays = _drawn(seed, [(path_name(path), spec) for leaves, _ in flat.values() for path, spec in leaves], place)
+    trees = {
+        name: jax.tree.unflatten(structure, list(islice(arrays, len(leaves))))
+        for name, (leaves, structure) in flat.items()
+    }
+    return trees.pop("params"), trees
+
+
+def _drawn(
+    seed: int, named: list[tuple[str, initialisers.Spec]], place: Callable[[list[np.ndarray]], list[Any]]
+) -> Iterator[Any]:
+    """The leaves in order, placed many at a time: a call for each of thousands takes longer than drawing them."""
+    waiting, held = [], 0
+    for path, spec in named:
+        waiting.append(initialisers.draw(spec, seed, path))
+        held += waiting[-1].nbytes
+        if held >= AT_ONCE:
+            yield from place(waiting)
+            waiting, held = [], 0
+    yield from place(waiting)
 
 
 def apply(

@@ -17,9 +17,9 @@ class Task(Protocol):
     """Everything that the training loop knows about what it trains."""
 
     def init(
-        self, seed: int, batch: Batch, place: Callable[[np.ndarray], Any] = jax.device_put
+        self, seed: int, batch: Batch, place: Callable[[list[np.ndarray]], list[Any]] = jax.device_put
     ) -> tuple[Params, ModelState]:
-        """Parameters and state, drawn as a pure function of the seed and each leaf's path, each leaf put by `place`."""
+        """Parameters and state, drawn as a pure function of the seed and each leaf's path, and put by `place`."""
         ...
 
     def shapes(self, batch: Batch) -> tuple[Params, ModelState]:

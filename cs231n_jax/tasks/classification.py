@@ -27,11 +27,11 @@ class Classification:
     dtype: str = "float32"
 
     def init(
-        self, seed: int, batch: Batch, place: Callable[[np.ndarray], Any] = jax.device_put
+        self, seed: int, batch: Batch, place: Callable[[list[np.ndarray]], list[Any]] = jax.device_put
     ) -> tuple[Params, ModelState]:
         """Drawn parameters and batch statistics; in float64 they are the float32 draws, widened."""
         images = jax.eval_shape(self._standardize, batch["image"])
-        return functional.init(self.model, seed, images, place=lambda leaf: place(self._widen(leaf)))
+        return functional.init(self.model, seed, images, place=lambda leaves: place(self._widen(leaves)))
 
     def shapes(self, batch: Batch) -> tuple[Params, ModelState]:
         """What `init` would give, as jax.ShapeDtypeStructs."""

@@ -105,28 +105,27 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:
     return {name: jax.make_array_from_process_local_data(where, x) for name, x in batch.items()}
 
 
-def place(leaf: Any, mesh: Mesh) -> Array:
-    """One leaf of the state onto its devices, each getting its own shard alone; every process has the whole leaf."""
-    return _put(leaf, leaf_sharding(np.shape(leaf), mesh))
-
-
-def replicate(leaf: Any, mesh: Mesh) -> Array:
-    """An array that every process has onto every device, whole."""
-    return _put(leaf, replicated(mesh))
-
-
-def _put(leaf: Any, where: NamedSharding) -> Array:
-    if isinstance(leaf, jax.Array) and leaf.sharding == where:
-        return leaf
-    if where.is_fully_addressable:
-        return jax.device_put(leaf, where)
-    host = np.asarray(leaf)
-    return jax.make_array_from_callback(host.shape, where, lambda index: host[index])
-
-
 def put_state(state: PyTree, mesh: Mesh) -> PyTree:
-    """A state that every process holds onto the devices."""
-    return jax.tree.map(lambda leaf: place(leaf, mesh), state)
+    """Leaves of the state that every process holds onto their devices, each device getting its own shard alone."""
+    return _put(state, jax.tree.map(lambda leaf: leaf_sharding(np.shape(leaf), mesh), state))
+
+
+def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
+    """Arrays that every process has onto every device, whole."""
+    return _put(tree, jax.tree.map(lambda leaf: replicated(mesh), tree))
+
+
+def _put(tree: PyTree, shardings: PyTree) -> PyTree:
+    if jax.process_count() == 1:
+        return jax.device_put(tree, shardings)
+
+    def from_host(leaf: Any, where: NamedSharding) -> Array:
+        if isinstance(leaf, jax.Array) and leaf.sharding == where:
+            return leaf
+        host = np.asarray(leaf)
+        return jax.make_array_from_callback(host.shape, where, lambda index: host[index])
+
+    return jax.tree.map(from_host, tree, shardings)
 
 
 def whole(params: PyTree, mesh: Mesh | None) -> PyTree:

@@ -46,8 +46,8 @@ def create(
     """
     like = shapes(task, optimizer, batch, mesh) if like is None else like
 
-    def place(leaf: np.ndarray) -> Array:
-        return sharding.place(leaf, mesh)
+    def place(leaves: Any) -> Any:
+        return sharding.put_state(leaves, mesh)
 
     params, model_state = task.init(seed, batch, place)
     make_slots = jax.jit(optimizer.init, out_shardings=jax.tree.map(lambda x: x.sharding, like.opt_state))
@@ -56,7 +56,7 @@ def create(
         params=params,
         model_state=model_state,
         opt_state=make_slots(params),
-        metrics=jax.tree.map(place, zeros(like.metrics)),
+        metrics=place(zeros(like.metrics)),
         dropped=place(np.zeros((), np.int32)),
         dropped_total=place(np.zeros((), np.int32)),
     )
