@@ -1,5 +1,6 @@
 """What a config would do: sizes and durations, from shapes alone; nothing is trained and no parameter is drawn."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -23,6 +24,7 @@ class Plan(NamedTuple):
     state_bytes: int  # batch statistics and other non-trained variables
     optimizer_bytes: int
     batch_bytes: int
+    device_bytes: int  # of parameters, state and slots, on each device
     member_steps: list[int]
     devices: dict[str, int]
 
@@ -41,6 +43,7 @@ def plan(assembly: Assembly) -> Plan:
         state_bytes=size(state.model_state),
         optimizer_bytes=size(state.opt_state),
         batch_bytes=size(assembly.batch_shapes),
+        device_bytes=size_on_a_device((state.params, state.model_state, state.opt_state)),
         member_steps=assembly.member_steps(),
         devices=dict(assembly.mesh.shape),
     )
@@ -49,6 +52,12 @@ def plan(assembly: Assembly) -> Plan:
 def size(tree: PyTree) -> int:
     """Bytes of all leaves (arrays or jax.ShapeDtypeStructs)."""
     return sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def size_on_a_device(tree: PyTree) -> int:
+    """Bytes that one device holds of jax.ShapeDtypeStructs with shardings."""
+    leaves = jax.tree.leaves(tree)
+    return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in leaves)
 
 
 def _count(tree: PyTree) -> int:
@@ -67,6 +76,7 @@ def rows(plan: Plan) -> list[tuple[str, str]]:
         "model state bytes": f"{plan.state_bytes:,}",
         "optimizer bytes": f"{plan.optimizer_bytes:,}",
         "bytes of a batch": f"{plan.batch_bytes:,}",
+        "bytes on each device": f"{plan.device_bytes:,} of parameters, model state and optimizer",
         "member snapshots after": ", ".join(map(str, plan.member_steps)) or "none",
         "devices": " × ".join(f"{name} {count}" for name, count in plan.devices.items()),
     }

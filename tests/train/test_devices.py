@@ -12,7 +12,7 @@ from cs231n_jax.config import Config, TrainConfig
 from cs231n_jax.data import Augment, DataConfig
 from cs231n_jax.models import ModelConfig, Precision
 from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
-from cs231n_jax.train import sharding, snapshots
+from cs231n_jax.train import plan, sharding, snapshots
 from cs231n_jax.train.assemble import assemble
 from cs231n_jax.train.step import make_train_step
 
@@ -118,6 +118,8 @@ def test_each_device_holds_its_share_of_parameters_and_slots(mesh):
         ways = mesh[1] if leaf.size >= sharding.SPLIT_FROM and any(n % mesh[1] == 0 for n in leaf.shape) else 1
         assert local_bytes(leaf) == leaf.size * leaf.dtype.itemsize // ways
         expected += local_bytes(leaf)
+    planned = plan.plan(assembly).device_bytes
+    assert 0 < expected - planned < 100  # counts of steps and metrics are in no plan
     expected += sum(local_bytes(leaf) for leaf in jax.tree.leaves(assembly.batch_shapes))
     assert compiled(assembly).memory_analysis().argument_size_in_bytes == pytest.approx(expected, rel=2e-3)
 
