@@ -57,4 +57,6 @@ def _walk(config: Any, path: Sequence[str]) -> None:
         if not (isinstance(holder, dict) or dataclasses.is_dataclass(holder)):
             if seen != f"config.{'.'.join(path)}":
                 raise UsageError(f"--config.{'.'.join(path)}: {seen} is a value and has no fields")
-            break
+            return
+    inside = list(holder) if isinstance(holder, dict) else [f.name for f in dataclasses.fields(holder)]
+    raise UsageError(f"--{seen} holds {', '.join(inside) or 'options'}: set one of them, as in --{seen}.NAME=value")

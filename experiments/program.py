@@ -131,5 +131,8 @@ def compile_cache() -> None:
 
 
 def _complain(error: BaseException, code: int) -> int:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        text = f"{error.filename} cannot be used ({error.strerror}): mend it, or give another path"
+    print(f"error: {' '.join(text.split())}", file=sys.stderr)
     return code
