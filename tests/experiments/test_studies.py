@@ -18,7 +18,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", [name for name in STUDIES if "_cifar" not in name])  # quick, they are the same
 def test_a_study_draws_a_figure_and_states_its_answer(name, tmp_path):
     result = STUDIES[name](tmp_path, True)
     assert result.figure.parent == tmp_path
