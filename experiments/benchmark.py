@@ -67,7 +67,9 @@ def where() -> str:
     """The machine and the versions that a number belongs to."""
     versions = {name: installed(name) for name in ("jax", "flax", "optax", "torch")}
     named = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
-    return f"{record.usable_cores()} cores of {record.cpu_name()}, Python {platform.python_version()}, {named}"
+    device = jax.devices()[0]
+    gpu = "" if device.platform == "cpu" else f"{device.device_kind}, "
+    return f"{gpu}{record.usable_cores()} cores of {record.cpu_name()}, Python {platform.python_version()}, {named}"
 
 
 def installed(name: str) -> str:
@@ -84,7 +86,7 @@ def write_page(path: Path, module: ModuleType, load: float, table: list[list[str
     lines = ["| " + " | ".join(row) + " |" for row in table]
     lines.insert(1, "|" + " --- |" * len(table[0]))
     about = f"{where()}; load before the first round {load:.1f}; {date.today().isoformat()}."
-    words = [f"# {module.TITLE}", about, f"Printed by `{command}`:", "\n".join(lines)]
+    words = [f"# {module.TITLE}", (module.__doc__ or "").strip(), about, f"Printed by `{command}`:", "\n".join(lines)]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n\n".join(words) + "\n", encoding="utf-8")
 

@@ -13,7 +13,7 @@ from absl import flags
 from cs231n_jax.report import plots
 from cs231n_jax.report.console import ConsoleReporter
 from cs231n_jax.train import ensemble, members, record
-from cs231n_jax.train.assemble import assemble
+from cs231n_jax.train.assemble import assemble_here
 from cs231n_jax.train.signals import StopRequest
 from experiments.overrides import UsageError
 
@@ -39,7 +39,7 @@ def main() -> None:
         chosen = members.find(workdirs, _LAST.value, [int(text) for text in _SNAPSHOTS.value])
         if _LEAVE_OUT.value:
             chosen = members.whole(chosen, reporter.line)
-        found = ensemble.compare(assemble(config), chosen, lambda: bool(stop), thorough=True)
+        found = ensemble.compare(assemble_here(config), chosen, lambda: bool(stop), thorough=True)
         report = Path(_REPORT.value) if _REPORT.value else workdirs[0]
         report.mkdir(parents=True, exist_ok=True)
         content = {"rows": found.rows, "pairs": found.pairs, "sizes": found.sizes}

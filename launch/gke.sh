@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Trains on Kubernetes: fills in launch/gke_jobset.yaml and applies it. Arguments after the image go to
-# experiments.train; the run directory has to be on a volume that all pods mount. PODS (1) and GPUS (8) a pod.
+# experiments.train. CLAIM names a persistent volume claim that many pods may write to: it is mounted at /runs, where the
+# run directory has to be. PODS (1) and GPUS (8) a pod.
 #
-#   PODS=4 ./launch/gke.sh [--dry-run] NAME IMAGE --workdir=/shared/runs/a
+#   CLAIM=runs PODS=4 ./launch/gke.sh [--dry-run] NAME IMAGE --workdir=/runs/a
 set -euo pipefail
 root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -15,12 +16,23 @@ if [ $# -lt 2 ] || [[ $1 == -* || $2 == -* ]]; then
   echo "usage: launch/gke.sh [--dry-run] NAME IMAGE [arguments of experiments.train]" >&2
   exit 2
 fi
-name=$1 image=$2 pods=${PODS:-1} gpus=${GPUS:-8}
+name=$1 image=$2 claim=${CLAIM:-} pods=${PODS:-1} gpus=${GPUS:-8}
 shift 2
-[[ $name =~ ^[a-z]([-a-z0-9]{0,40}[a-z0-9])?$ ]] || {
-  echo "NAME=$name must be lower-case letters, digits and hyphens, as Kubernetes wants it" >&2
+for word in "$name" "$claim"; do
+  [[ $word =~ ^[a-z]([-a-z0-9]{0,40}[a-z0-9])?$ ]] || {
+    echo "NAME=$name and CLAIM=$claim must be lower-case letters, digits and hyphens, as Kubernetes wants them" >&2
+    exit 2
+  }
+done
+[[ $image =~ ^[A-Za-z0-9][A-Za-z0-9._/:@-]*$ ]] || {
+  echo "IMAGE=$image is no name of an image, such as registry/project/image:tag" >&2
   exit 2
 }
+case "$*" in *$'\n'*)
+  echo "an argument has more than one line: give single lines" >&2
+  exit 2
+  ;;
+esac
 for number in "$pods" "$gpus"; do
   [[ $number =~ ^[1-9][0-9]*$ ]] || {
     echo "PODS=$pods and GPUS=$gpus must be whole numbers from 1" >&2
@@ -36,6 +48,7 @@ done
 manifest=$(<"$root/launch/gke_jobset.yaml")
 manifest=${manifest//@NAME@/"$name"}
 manifest=${manifest//@IMAGE@/"$image"}
+manifest=${manifest//@CLAIM@/"$claim"}
 manifest=${manifest//@PODS@/"$pods"}
 manifest=${manifest//@GPUS@/"$gpus"}
 manifest=${manifest//@ARGUMENTS@/"[$arguments]"}

@@ -18,11 +18,13 @@ import shlex
 import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 PORT = 8476
+CONTINUE = 75  # exit code of what was saved and can go on
 SUPERVISOR = "CS231N_JAX_SUPERVISOR"  # process id of the launcher that watches this process
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -48,9 +50,20 @@ def jobset(environment: Mapping[str, str]) -> dict[str, Any] | None:
 
 
 def slurm(environment: Mapping[str, str]) -> dict[str, Any] | None:
-    """Slurm's own variables, read by jax: the first node coordinates, a task is a process with one GPU."""
+    """Slurm's own variables, read by jax: the first node coordinates.
+
+    A task that sees one GPU takes it (Slurm binds one to each task); of several visible ones a task takes that of its
+    number on the node, and a task that is alone on its node takes all.
+    """
     names = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
-    return {"cluster_detection_method": "slurm"} if all(name in environment for name in names) else None
+    if any(name not in environment for name in names):
+        return None
+    visible = len([gpu for gpu in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu])
+    alone = environment.get("SLURM_NTASKS") == environment.get("SLURM_STEP_NUM_NODES", environment.get("SLURM_NNODES"))
+    found: dict[str, Any] = {"cluster_detection_method": "slurm"}
+    if visible == 1 or (visible and alone):
+        found["local_device_ids"] = list(range(visible))
+    return found
 
 
 def tpu(environment: Mapping[str, str]) -> dict[str, Any] | None:
@@ -77,7 +90,7 @@ def place(options: argparse.Namespace, environment: Mapping[str, str]) -> tuple[
     if not missing:
         if not 0 <= options.process_id < options.processes:
             raise ValueError(f"--process_id={options.process_id} must lie in 0 … {options.processes - 1}")
-        if ":" not in options.coordinator:
+        if not options.coordinator.rpartition(":")[2].isdecimal() or ":" not in options.coordinator:
             raise ValueError(f"--coordinator={options.coordinator} must be HOST:PORT, such as node1:{PORT}")
         return "options", given
     if len(missing) < len(given):
@@ -100,6 +113,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--process_id", type=int, help="number of this process, from 0")
     parser.add_argument("--processes", type=int, help="how many there are")
     parser.add_argument("--timeout", type=int, default=100, help="seconds after which a silent process counts as dead")
+    parser.add_argument("--start_timeout", type=int, default=300, help="seconds to wait for all processes to start")
     parser.add_argument("--dry-run", action="store_true", help="say what would be run, and end")
     parser.add_argument("module", help="such as experiments.train")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="for the module")
@@ -114,18 +128,31 @@ def supervise(arguments: list[str], timeout: int) -> int:
     """
     command = [sys.executable, __file__, *arguments]
     child = subprocess.Popen(command, env={**os.environ, SUPERVISOR: str(os.getpid())}, start_new_session=True)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, lambda received, frame: child.send_signal(received))
-    code = child.wait()
+    asked: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
+        signal.signal(number, lambda received, frame: (asked.append(received), child.send_signal(received)))
+    while (code := _wait(child)) is None:
+        for number in {*asked} - {signal.SIGINT}:  # again: jax swallows what comes while it starts
+            child.send_signal(number)
     if code >= 0:
         return code
     ended_by = signal.Signals(-code)
+    if ended_by in asked:
+        print(f"{ended_by.name} before the run had begun; the same command starts it", file=sys.stderr)
+        return CONTINUE
     if ended_by is signal.SIGABRT:
-        reason = f"another process of this run died, or was silent for {timeout} s"
+        reason = f"another process of this run died or was silent for {timeout} s, for which jax aborts this one"
     else:
         reason = f"this process was ended by {ended_by.name}"
     print(f"error: {reason}; the same command in every process continues the run", file=sys.stderr)
     return 1
+
+
+def _wait(child: subprocess.Popen) -> int | None:
+    try:
+        return child.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def end_with_the_supervisor() -> None:
@@ -144,9 +171,25 @@ def join(options: argparse.Namespace, where: dict[str, Any]) -> None:
     allocator.keep_pages()  # before anything starts threads
     import jax
 
-    jax.distributed.initialize(**where, heartbeat_timeout_seconds=options.timeout)
-    sys.argv = [options.module, *options.arguments]
-    runpy.run_module(options.module, run_name="__main__", alter_sys=True)
+    patience = {"heartbeat_timeout_seconds": options.timeout, "shutdown_timeout_seconds": options.timeout}
+    try:
+        jax.distributed.initialize(**where, **patience, initialization_timeout=options.start_timeout)
+        sys.argv = [options.module, *options.arguments]
+        runpy.run_module(options.module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if end.code not in (None, 0, CONTINUE):
+            _leave(end.code if isinstance(end.code, int) else 1)
+        raise
+    except BaseException:
+        traceback.print_exc()
+        _leave(1)
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once: an ordinary end would first wait for the other processes, which wait for this one."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def main(arguments: list[str]) -> int:

@@ -50,12 +50,24 @@ def multihost(*words: str, **variables: str) -> subprocess.CompletedProcess:
     ("options", "variables", "expected"),
     [
         (("--coordinator=n1:1", "--process_id=0", "--processes=2"), {}, "coordinator_address='n1:1', num_processes=2"),
-        ((), SLURM, "cluster_detection_method='slurm'"),
+        ((), SLURM, "Slurm: cluster_detection_method='slurm'\n"),
+        ((), SLURM | {"CUDA_VISIBLE_DEVICES": "0,1"}, "cluster_detection_method='slurm'\n"),
+        ((), SLURM | {"CUDA_VISIBLE_DEVICES": "0", "SLURM_LOCALID": "3"}, "local_device_ids=[0]"),
+        ((), SLURM | {"CUDA_VISIBLE_DEVICES": "0,1", "SLURM_NNODES": "6"}, "local_device_ids=[0, 1]"),
         ((), JOBSET, "coordinator_address='digits-workers-0-0.digits:8476', num_processes=8, process_id=6"),
         ((), {"TPU_WORKER_ID": "0"}, "by metadata"),
         (("--coordinator=n1:1", "--process_id=0", "--processes=2"), SLURM, "coordinator_address='n1:1'"),
     ],
-    ids=["options", "slurm", "jobset", "tpu", "options before slurm"],
+    ids=[
+        "options",
+        "slurm",
+        "slurm, GPUs of a node",
+        "slurm, bound GPU",
+        "slurm, alone",
+        "jobset",
+        "tpu",
+        "options before slurm",
+    ],
 )
 def test_a_process_finds_its_place(options, variables, expected):
     done = multihost(*options, "--dry-run", "experiments.train", "--workdir=/a b", **variables)
@@ -71,6 +83,7 @@ def test_a_process_finds_its_place(options, variables, expected):
         (("--processes=2",), "belong together"),
         (("--coordinator=n1:1", "--process_id=2", "--processes=2"), "--process_id=2 must lie in 0 … 1"),
         (("--coordinator=n1", "--process_id=0", "--processes=2"), "must be HOST:PORT"),
+        (("--coordinator=n1:x", "--process_id=0", "--processes=2"), "must be HOST:PORT"),
     ],
 )
 def test_a_process_without_a_place_says_what_is_missing(options, expected):
@@ -150,10 +163,10 @@ def test_tpu_vm_stops_where_a_step_fails(tmp_path):
 def test_kubernetes_gets_a_whole_manifest(tmp_path):
     stand_in(tmp_path, "kubectl", f'cat >"{tmp_path}/manifest"')
     words = ("digits", "registry/cs231n:1", "--workdir=/shared/a", '--config.model.name="x"')
-    done = call(ROOT / "launch" / "gke.sh", *words, folder=tmp_path, PODS="4")
+    done = call(ROOT / "launch" / "gke.sh", *words, folder=tmp_path, PODS="4", CLAIM="runs")
     assert done.returncode == 0, done.stderr
     manifest = (tmp_path / "manifest").read_text()
-    dry = call(ROOT / "launch" / "gke.sh", "--dry-run", *words, PODS="4")
+    dry = call(ROOT / "launch" / "gke.sh", "--dry-run", *words, PODS="4", CLAIM="runs")
     assert manifest.strip() in dry.stdout
     assert "@" not in "".join(line for line in manifest.splitlines() if not line.startswith("#"))
     assert "completions: 4" in manifest
@@ -168,8 +181,11 @@ def test_kubernetes_gets_a_whole_manifest(tmp_path):
         ("tpu_vm.sh", (), {}),
         ("tpu_vm.sh", ("--workdir=a", "zone"), {}),
         ("gke.sh", ("digits",), {}),
-        ("gke.sh", ("Digits_1", "image"), {}),
-        ("gke.sh", ("digits", "image"), {"PODS": "0"}),
+        ("gke.sh", ("Digits_1", "image"), {"CLAIM": "runs"}),
+        ("gke.sh", ("digits", "image"), {}),
+        ("gke.sh", ("digits", "image: x"), {"CLAIM": "runs"}),
+        ("gke.sh", ("digits", "image", "--a=b\nc"), {"CLAIM": "runs"}),
+        ("gke.sh", ("digits", "image"), {"PODS": "0", "CLAIM": "runs"}),
     ],
 )
 def test_wrong_use_is_refused_in_one_line(script, words, variables):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import inspect
 import math
+import numbers
+import typing
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -284,6 +287,19 @@ def require_params(params: PyTree, who: str) -> None:
     """Refuse an update without the parameters that `who` needs."""
     if params is None:
         raise ValueError(f"{who} needs the parameters: call update(updates, state, params)")
+
+
+def check_types(config: Any, name: str) -> None:
+    """Refuse a value of a config's field that is not of the field's type; raises ValueError that names it."""
+    for field in dataclasses.fields(config):
+        value, kind = getattr(config, field.name), typing.cast(typing.Any, field.type)
+        (of, *_), many = (typing.get_args(kind), True) if typing.get_origin(kind) is tuple else ((kind,), False)
+        if many and not isinstance(value, tuple | list):
+            raise ValueError(f"{name}.{field.name}={value!r} must be a tuple of {of.__name__}")
+        wanted = numbers.Real if of is float else of
+        for item in value if many else (value,):
+            if not isinstance(item, wanted) or (isinstance(item, bool) and of is not bool):
+                raise ValueError(f"{name}.{field.name}={value!r} must be {'all ' if many else ''}of type {of.__name__}")
 
 
 def unknown(kind: str, given: str, allowed: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import jax.numpy as jnp
 
 from cs231n_jax.optim.adaptive import scale_by_adagrad, scale_by_adam, scale_by_rms
-from cs231n_jax.optim.base import GradientTransformation, chain, check_range, unknown
+from cs231n_jax.optim.base import GradientTransformation, chain, check_range, check_types, unknown
 from cs231n_jax.optim.clipping import clip_by_global_norm, clip_by_value
 from cs231n_jax.optim.masking import OTHERS, assign, check_pattern, not_vectors, partition
 from cs231n_jax.optim.measure import measure_gradient_norm, measure_update_ratio
@@ -65,6 +65,7 @@ class OptimizerConfig:
 
     def validate(self) -> None:
         """Refuse what no run can use; raises ValueError with the field and its value."""
+        check_types(self, "optimizer")
         if self.name not in _STEPS:
             raise ValueError(unknown("optimizer", self.name, _STEPS))
         for field in ("learning_rate", "eps", "initial_accumulator", "weight_decay", "clip_norm", "clip_value"):

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Callable
 
 from cs231n_jax.optim import schedules
-from cs231n_jax.optim.base import check_count, check_range, unknown
+from cs231n_jax.optim.base import check_count, check_range, check_types, unknown
 from cs231n_jax.optim.schedules import duration
 from cs231n_jax.typing import Schedule
 
@@ -33,6 +33,7 @@ class ScheduleConfig:
 
     def validate(self) -> None:
         """Refuse what no run can use; raises ValueError with the field and its value."""
+        check_types(self, "schedule")
         if self.name not in _BUILDERS:
             raise ValueError(unknown("schedule", self.name, _BUILDERS))
         durations = [("warmup", self.warmup), ("period", self.period), *(("boundaries", b) for b in self.boundaries)]

@@ -29,7 +29,8 @@ def in_pieces(gradient: Gradient, pieces: int, unroll: bool) -> Gradient:
     every micro-batch among its own examples, and nothing moves. The losses are sums, so without batch statistics and
     noise the result is that of the whole batch, in another order of summation. BatchNorm normalises each micro-batch
     by its own statistics and moves its running ones once for each, as torch does under accumulation; the noise of
-    micro-batch i is drawn from fold_in(key, i).
+    micro-batch i is drawn from fold_in(key, i). Over several devices the gradients of each micro-batch are added up in
+    turn: `pieces` times the communication of one batch.
 
     Args:
         gradient: of one batch.

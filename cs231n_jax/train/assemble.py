@@ -1,7 +1,7 @@
 """From a config to the objects of a run: data, task, optimizer, schedule, steps."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -136,6 +136,18 @@ def assemble(config: Config) -> Assembly:
     if config.optimizer.rate_paths:  # a look at shapes, to find the path that matches nothing before a run begins
         jax.eval_shape(assembly.optimizer.init, assembly.task.shapes(assembly.batch_shapes)[0])
     return assembly
+
+
+def assemble_here(config: Config) -> Assembly:
+    """`assemble` on the devices at hand, however many a run had: to look at its snapshots.
+
+    fsdp stays where it divides their number; where the batch does not divide over them, one device is used.
+    """
+    devices = len(jax.devices())
+    fsdp = config.mesh.fsdp if devices % config.mesh.fsdp == 0 else 1
+    divides = config.data.batch_size % (devices * config.train.accumulate) == 0
+    mesh = sharding.MeshConfig(data=devices // fsdp, fsdp=fsdp) if divides else sharding.MeshConfig(data=1)
+    return assemble(replace(config, mesh=mesh))
 
 
 def frozen_stages(config: Config) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from cs231n_jax.data import eval_batches
 from cs231n_jax.tasks.base import Metrics, Task
 from cs231n_jax.train import record, sharding, snapshots
-from cs231n_jax.train.assemble import Assembly, assemble
+from cs231n_jax.train.assemble import Assembly, assemble_here
 from cs231n_jax.typing import Batch, ModelState, Params
 
 
@@ -67,7 +67,7 @@ def evaluate_snapshot(
         FileNotFoundError: there is no run or no such snapshot.
         DamagedSnapshotError: the snapshot asked for is damaged.
     """
-    assembly = assemble(record.stored_config(workdir))
+    assembly = assemble_here(record.stored_config(workdir))
     found = snapshots.resolve(workdir, step, warn)
     _, params, model_state = snapshots.load(workdir, found)
     params, model_state = sharding.put_state((params, model_state), assembly.mesh)

@@ -67,7 +67,7 @@ class Loop:
         self._replicated = sharding.replicated(assembly.mesh)
         eval_step = make_eval_step(assembly.task, assembly.mesh)
         self._eval_step = jax.jit(eval_step, out_shardings=self._replicated)
-        self._profile = Profile(workdir / "profile", *profile)
+        self._profile = Profile(workdir / "profile" / f"process{jax.process_index()}", *profile)
 
     def run(self, until: int = 0) -> TrainState:
         """Train to the end, or for a replay until so many updates, and return the state there.
@@ -85,6 +85,14 @@ class Loop:
             if pending_eval:
                 state = self._boundary(state, done, only_eval=True)
             step_function = compiled.result() if compiled else None
+        try:
+            return self._updates(state, step_function, feed, done, total)
+        finally:
+            self._profile.close()
+
+    def _updates(
+        self, state: TrainState, step_function: jax.stages.Compiled | None, feed: Feed, done: int, total: int
+    ) -> TrainState:
         self.reporter.start(done, total)
         votes = [self._vote(yes) for yes in (0, 1)]
         previous: jax.Array | None = None
@@ -92,15 +100,16 @@ class Loop:
             assert step_function is not None
             began = time.monotonic()
             count = min(feed.most, self._until_due(done, total))
-            with self._profile.at(done, count):
-                with self.clock("data"):
-                    given = feed.take(done, count)
-                state, tick = step_function(state, given, votes[bool(self.stop)])
-                if previous is None:
-                    self._first_update(tick, done + count)
-                else:
-                    previous.block_until_ready()  # at most two calls in flight: signals and the bar stay honest
-                    self._votes = 0 if self._alone else int(previous)
+            self._profile.before(done, count)
+            with self.clock("data"):
+                given = feed.take(done, count)
+            state, tick = step_function(state, given, votes[bool(self.stop)])
+            if previous is None:
+                self._first_update(tick, done + count)
+            else:
+                previous.block_until_ready()  # at most two calls in flight: signals and the bar stay honest
+                self._votes = 0 if self._alone else int(previous)
+            self._profile.after(done + count, tick)
             previous = tick
             done += count
             self.reporter.advance(done)
@@ -250,7 +259,7 @@ class Loop:
         return True
 
     def _cut_short(self) -> bool:
-        return self._alone and bool(self.stop)
+        return processes.anyone(bool(self.stop))
 
     def _save(self, state: TrainState, done: int, kind: snapshots.Kind, extra: dict[str, Any] | None = None) -> None:
         with self.clock("save"):

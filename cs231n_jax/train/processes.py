@@ -3,6 +3,7 @@
 The run directory is on a file system that all processes share.
 """
 
+import hashlib
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -27,6 +28,24 @@ def agree(value: int) -> int:
     if jax.process_count() == 1:
         return value
     return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
+def anyone(asked: bool) -> bool:
+    """Whether `asked` is true in any process; all have to call it at the same place."""
+    if jax.process_count() == 1:
+        return asked
+    return bool(np.any(multihost_utils.process_allgather(np.int32(asked))))
+
+
+def same(what: str, text: str) -> None:
+    """Refuse to go on where the processes were given different things.
+
+    Raises:
+        ValueError: in every process that was not given what process 0 was.
+    """
+    mine = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little") >> 1
+    if agree(mine) != mine:
+        raise ValueError(f"this process has another {what} than process 0: start all with the same arguments")
 
 
 def on_main(action: Callable[[], T]) -> T | None:

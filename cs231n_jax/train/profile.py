@@ -1,7 +1,5 @@
 """A trace of some updates for a profiler's viewer."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -15,20 +13,23 @@ class Profile:
         self._directory, self._first, self._last = directory, first, last
         self._tracing = False
 
-    @contextmanager
-    def at(self, done: int, count: int) -> Iterator[None]:
-        """Around a call that makes `count` updates after the first `done`."""
+    def before(self, done: int, count: int) -> None:
+        """Called ahead of a call that makes `count` updates after the first `done`."""
         if self._last and not self._tracing and done < self._last and done + count >= self._first:
             jax.profiler.start_trace(str(self._directory))
             self._tracing = True
-        yield
-        if self._tracing and done + count >= self._last:
-            self._end()
 
-    def _end(self) -> None:
-        jax.effects_barrier()
-        jax.profiler.stop_trace()
-        self._tracing, self._last = False, 0
+    def after(self, done: int, tick: jax.Array) -> None:
+        """Called behind it: `done` updates are on their way, and `tick` is there when they are complete."""
+        if self._tracing and done >= self._last:
+            tick.block_until_ready()
+            self.close()
+
+    def close(self) -> None:
+        """Write what was traced so far: at the end of the range, or of the run."""
+        if self._tracing:
+            jax.profiler.stop_trace()
+            self._tracing, self._last = False, 0
 
 
 def parse(text: str) -> tuple[int, int]:

@@ -53,12 +53,16 @@ def claim(workdir: Path, config: Config, overrides: dict[str, Any]) -> None:
     A directory in which nothing was trained yet, no snapshot and no line of metrics, takes the new config: what
     stopped the first one before its first result may be just what was changed.
 
+    The mesh is no part of what a run computes: a run goes on on any number of devices, and its record keeps the mesh
+    that it began with.
+
     Raises:
         WorkdirError: the directory holds a run of another config; the message names the first fields that differ.
     """
     path = workdir / "config.json"
     if path.exists():
-        found = differences(_completed(read_json(path)), to_json(config))
+        recorded, given = ({**tree, "mesh": {}} for tree in (_completed(read_json(path)), to_json(config)))
+        found = differences(recorded, given)
         if found and not _has_results(workdir):
             for name in ("environment.json", "overrides.json", "config.json"):  # the claim itself last
                 (workdir / name).unlink(missing_ok=True)

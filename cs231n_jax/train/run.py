@@ -1,12 +1,11 @@
 """A whole run in its directory: claim it, train, compare the members, leave the results."""
 
+import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import jax
-
-from cs231n_jax.config import Config
+from cs231n_jax.config import Config, to_json
 from cs231n_jax.report import plots
 from cs231n_jax.train import ensemble, processes, record, snapshots
 from cs231n_jax.train.assemble import Assembly, assemble
@@ -48,6 +47,7 @@ def run(
     with StopRequest(max_wall_minutes, started) as stop, ExitStack() as held:
         processes.on_main(lambda: held.enter_context(record.locked(workdir)))
         assembly = assemble(config)
+        processes.same("config", json.dumps(to_json(config)))
         processes.on_main(lambda: record.claim(workdir, config, overrides))
         if processes.agree((workdir / "result.json").exists()):
             reporter.line(f"the run in {workdir} is finished; this is its result again")
@@ -100,9 +100,8 @@ def _compare(
         reporter.line(f"the member snapshots at steps {', '.join(map(str, lost))} are gone: compared without them")
     if len(members) < 2:
         return [], lost
-    alone = jax.process_count() == 1  # several would stop at different batches, and wait for each other
     chosen = [Member(workdir, step) for step in members]
-    return ensemble.compare(assembly, chosen, lambda: alone and bool(stop)).rows, lost
+    return ensemble.compare(assembly, chosen, lambda: processes.anyone(bool(stop))).rows, lost
 
 
 def _conclude(assembly: Assembly, workdir: Path, loop: Loop, rows: list[ensemble.Row], lost: list[int]) -> None:

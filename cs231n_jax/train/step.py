@@ -26,10 +26,10 @@ def make_train_step(
     """The function (state, batch) -> state of one update, to be jitted with the state donated.
 
     The loss is differentiated as a sum and divided by the global count, so that masks, uneven batches, micro-batches
-    and devices give the same gradient. Where the loss, a gradient, a new parameter or a statistic is not finite, the
-    whole update is dropped (parameters, statistics, metrics and optimizer state stay) and counted, in `state.dropped`
-    while they come in a row; after more than `max_dropped` of these nothing moves any more, until the loop looks and
-    stops.
+    and devices give the same gradient. Where the loss, a gradient, a new parameter, a slot of the optimizer or a
+    statistic is not finite, the whole update is dropped (parameters, statistics, metrics and optimizer state stay) and
+    counted, in `state.dropped` while they come in a row; after more than `max_dropped` of these nothing moves any more,
+    until the loop looks and stops.
 
     On a mesh whose fsdp axis splits the state, parameters are gathered for use and gradients are split again before
     the optimizer sees them: its work and its slots are divided among the devices.
@@ -62,7 +62,7 @@ def make_train_step(
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         running = {name: state.metrics[name] + sums.metrics[name] for name in sums.metrics}
         moved = optim.apply_updates(state.params, updates)
-        finite = jnp.isfinite(sums.total) & optim.all_finite((grads, moved, model_state))
+        finite = jnp.isfinite(sums.total) & optim.all_finite((grads, moved, model_state, opt_state))
         good = finite & (state.dropped <= max_dropped)
         new = (moved, model_state, opt_state, running)
         old = (state.params, state.model_state, state.opt_state, state.metrics)

@@ -7,7 +7,8 @@ of the pair, which halves those bytes, so the figures for fsdp are an upper boun
 
 The estimate is weak scaling with 128 images a device: compute time 6 · multiply-adds · images / (utilisation · peak),
 communication not overlapped with it, efficiency = compute / (compute + communication). It is arithmetic, not a
-measurement; its assumptions are the constants below.
+measurement. Assumed: products in TF32 at 40 % of an H100's 494 TFLOP/s; 450 GB/s from a device to the others of its
+node of 8 (NVLink) and 50 GB/s to other nodes (400 Gb/s); rings within the nodes, then between them.
 """
 
 import json

