@@ -160,6 +160,19 @@ def test_groups_survive_json_and_an_older_run_directory_is_still_ours(tmp_path):
 # --- dropped updates ---
 
 
+class Weighted:
+    """A source whose examples have a weight, 1."""
+
+    def __init__(self, source):
+        self.source, self.info = source, source.info
+
+    def __len__(self):
+        return len(self.source)
+
+    def __getitem__(self, indices):
+        return {**self.source[indices], "mask": np.ones(len(indices), np.float32)}
+
+
 class Poisoned:
     """A pipeline whose examples weigh NaN in some batches, which makes the loss one."""
 
@@ -174,7 +187,8 @@ class Poisoned:
 
 def poisoned(bad: tuple[int, ...], **fields) -> Assembly:
     assembly = assemble(config(**fields))
-    return replace(assembly, pipeline=Poisoned(assembly.pipeline, bad))
+    source = Weighted(assembly.train_source)
+    return replace(assembly, train_source=source, pipeline=Poisoned(assembly.pipeline, bad))
 
 
 def test_dropped_updates_leave_a_running_count(tmp_path):
