@@ -47,7 +47,7 @@ def print_result(result: dict, reporter: ConsoleReporter) -> None:
     shown = {k: v for k, v in result["eval"].items() if k not in ("step", "epoch", "split")}
     reporter.line(f"after {result['steps']} updates: " + "  ".join(f"{k} {v:.4g}" for k, v in shown.items()))
     if "members" in result:
-        reporter.table("test set", ensemble.COLUMNS, ensemble.cells(result["members"]))
+        reporter.table("test set", ensemble.columns(result["members"]), ensemble.cells(result["members"]))
 
 
 if __name__ == "__main__":
