@@ -179,6 +179,8 @@ def join(options: argparse.Namespace, where: dict[str, Any]) -> None:
     except SystemExit as end:
         if end.code not in (None, 0, CONTINUE):
             _leave(end.code if isinstance(end.code, int) else 1)
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # all is saved: a signal must not break the common end
         raise
     except BaseException:
         traceback.print_exc()

@@ -297,9 +297,12 @@ def check_types(config: Any, name: str) -> None:
         if many and not isinstance(value, tuple | list):
             raise ValueError(f"{name}.{field.name}={value!r} must be a tuple of {of.__name__}")
         wanted = numbers.Real if of is float else of
+        hint = ": write it as a string" if of is str else ""
         for item in value if many else (value,):
             if not isinstance(item, wanted) or (isinstance(item, bool) and of is not bool):
-                raise ValueError(f"{name}.{field.name}={value!r} must be {'all ' if many else ''}of type {of.__name__}")
+                raise ValueError(
+                    f"{name}.{field.name}={value!r} must be {'all ' if many else ''}of type {of.__name__}{hint}"
+                )
 
 
 def unknown(kind: str, given: str, allowed: Iterable[str]) -> str:

@@ -85,19 +85,20 @@ class Loop:
             if pending_eval:
                 state = self._boundary(state, done, only_eval=True)
             step_function = compiled.result() if compiled else None
+        self.reporter.start(done, total)
+        if step_function is None:
+            return state
         try:
             return self._updates(state, step_function, feed, done, total)
         finally:
             self._profile.close()
 
     def _updates(
-        self, state: TrainState, step_function: jax.stages.Compiled | None, feed: Feed, done: int, total: int
+        self, state: TrainState, step_function: jax.stages.Compiled, feed: Feed, done: int, total: int
     ) -> TrainState:
-        self.reporter.start(done, total)
         votes = [self._vote(yes) for yes in (0, 1)]
         previous: jax.Array | None = None
         while done < total:
-            assert step_function is not None
             began = time.monotonic()
             count = min(feed.most, self._until_due(done, total))
             self._profile.before(done, count)
@@ -221,7 +222,8 @@ class Loop:
         dropped = int(state.dropped)
         if dropped > self.config.train.max_dropped:
             raise DivergedError(
-                f"the loss, a gradient or a parameter was not finite at update {done - dropped + 1}; {self._advice()}"
+                f"the loss, a gradient, a parameter or a slot was not finite at update {done - dropped + 1}; "
+                f"{self._advice()}"
             )
 
     def _advice(self) -> str:

@@ -222,7 +222,7 @@ def test_a_finished_run_prints_its_table_again(undisturbed):
         (["--config.data.name=cifar10", "--config.data.dir=/nowhere/at/all"], 1, "/nowhere/at/all"),
         (["--config.train.steps=10 epochs"], 1, "train.steps"),
         (["--config.optimizer.learning_rate=1e30"], 1, "not finite at update"),
-        (["--config.train.steps=1", "--config.optimizer.learning_rate=1e38", *ALONE], 1, "is not finite"),
+        (["--config.train.steps=1", "--config.optimizer.learning_rate=1e38", *ALONE], 1, "was not finite at update 1"),
         (["--config.model.name=resnet99"], 1, "unknown model"),
         (["stray"], 2, "stray"),
     ],
