@@ -3,7 +3,7 @@
 # process a host. Arguments after the zone go to experiments.train; the run directory has to be on a mounted bucket or
 # another file system that the hosts share. Needs gcloud, logged in, with ssh access to the TPU.
 #
-#   ./launch/tpu_vm.sh [--dry-run] NAME ZONE --workdir=/mnt/bucket/runs/a --config=experiments/configs/wrn.py:wrn28_10
+#   ./launch/tpu_vm.sh [--dry-run] NAME ZONE --workdir=/mnt/bucket/runs/a --config=experiments/configs/wide_resnet.py:wrn28_10
 set -euo pipefail
 root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 

@@ -1,6 +1,7 @@
 """The launchers of many machines: what they would run, and what they do with stand-ins for the machines' commands."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -199,3 +200,10 @@ def test_gpus_says_what_it_would_run_and_refuses_a_machine_without():
     assert done.returncode == 0
     assert "CUDA_VISIBLE_DEVICES=0,1" in done.stdout
     assert "-m experiments.train --workdir=/a\\ b" in done.stdout
+
+
+def test_the_configs_that_launchers_name_exist():
+    texts = [path.read_text() for path in (ROOT / "launch").iterdir() if path.is_file()]
+    named = {name for text in texts for name in re.findall(r"experiments/configs/\w+\.py", text)}
+    assert len(named) >= 2
+    assert all((ROOT / name).is_file() for name in named)

@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cs231n_jax.train import sharding
 from cs231n_jax.train.assemble import Assembly
 from cs231n_jax.train.state import TrainState
-from cs231n_jax.typing import Batch
+from cs231n_jax.typing import Array, Batch
 
 Step = Callable[[TrainState, Batch], TrainState]
 
@@ -61,12 +61,28 @@ def _resident(assembly: Assembly, most: int) -> Feed:
 
     def apply(step: Step, state: TrainState, given: Any) -> TrainState:
         data, order, count = given
-
-        def body(i: Any, state: TrainState) -> TrainState:
-            batch = {name: x[order[i]] for name, x in data.items()}
-            return step(state, jax.lax.with_sharding_constraint(batch, sharding.batch_sharding(mesh)))
-
-        return jax.lax.fori_loop(0, count, body, state)
+        return many_updates(step, state, data, order, count, mesh)
 
     shapes = sharding.with_shardings(data, mesh, lambda shape, mesh: sharding.replicated(mesh))
     return Feed((shapes, order, one), most, take, apply)
+
+
+def many_updates(
+    step: Step, state: TrainState, data: Batch, order: Array, count: Array | int, mesh: Mesh
+) -> TrainState:
+    """`count` updates in one loop, inside a compiled call.
+
+    Args:
+        step: one update.
+        state: before the first of them.
+        data: the whole training split on the devices, by name, [examples, …].
+        order: int32 [at least count, batch], the examples of each update.
+        count: how many rows of `order` are used.
+        mesh: the devices, over which each batch is split.
+    """
+
+    def body(i: Any, state: TrainState) -> TrainState:
+        batch = {name: x[order[i]] for name, x in data.items()}
+        return step(state, jax.lax.with_sharding_constraint(batch, sharding.batch_sharding(mesh)))
+
+    return jax.lax.fori_loop(0, count, body, state)

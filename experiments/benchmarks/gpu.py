@@ -18,6 +18,7 @@ import numpy as np
 from cs231n_jax import models, optim
 from cs231n_jax.tasks.classification import Classification
 from cs231n_jax.train import sharding, state
+from cs231n_jax.train.feed import many_updates
 from cs231n_jax.train.step import make_train_step
 from experiments.benchmarks import optimizers, rounds
 
@@ -197,7 +198,7 @@ def _ours(model: Any, images: np.ndarray, labels: np.ndarray, dtype: str) -> Pro
 
 
 def _resident(images: np.ndarray, labels: np.ndarray, sizes: Sizes) -> Program:
-    """As train.feed does it: indices into a data set on the device, many updates in one call."""
+    """The loop of train.steps_per_call: indices into a data set on the device, many updates in one call."""
     task, optimizer = _task(models.create("resnet20"), "float32"), optim.momentum(0.1)
     data = jax.device_put({"image": images, "label": labels})
     order = np.random.default_rng(0).integers(0, len(labels), (sizes.calls, sizes.cifar_batch), np.int32)
@@ -206,10 +207,7 @@ def _resident(images: np.ndarray, labels: np.ndarray, sizes: Sizes) -> Program:
     step = make_train_step(task, optimizer, 0)
 
     def many(state: Any, data: Any, order: Any) -> Any:
-        def body(i: Any, state: Any) -> Any:
-            return step(state, {name: x[order[i]] for name, x in data.items()})
-
-        return jax.lax.fori_loop(0, len(order), body, state)
+        return many_updates(step, state, data, order, len(order), mesh)
 
     compiled = jax.jit(many, donate_argnums=0)
     held = [state.create(task, optimizer, 0, batch, mesh)]
