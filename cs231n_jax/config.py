@@ -66,10 +66,10 @@ class Config:
             if dataclasses.is_dataclass(part):
                 part.validate()  # type: ignore[union-attr]
         members, cycles = self.snapshots.members, self.schedule.cycles
-        if self.schedule.name == "snapshot_cosine" and members not in (0, cycles):
+        if self.schedule.name == "snapshot_cosine" and members and (members, self.snapshots.after) != (cycles, "0"):
             raise ValueError(
-                f"snapshots.members={members} but schedule.cycles={cycles}: members are the ends of the cycles, so set "
-                "both to the same number"
+                f"snapshots.members={members} after {self.snapshots.after!r}, but schedule.cycles={cycles}: members "
+                "are the ends of the cycles, so set both to the same number, and snapshots.after to '0'"
             )
 
 

@@ -6,19 +6,14 @@ import importlib
 import json
 import os
 import pkgutil
-import platform
-from datetime import date
-from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import jax
 from absl import flags
 
 from cs231n_jax.report.console import ConsoleReporter
-from cs231n_jax.train import record
-from experiments import benchmarks
+from experiments import benchmarks, pages
 from experiments.overrides import UsageError, nearest
 
 _QUICK = flags.DEFINE_bool("quick", False, "Fewer rounds: to see that it works, not for numbers.")
@@ -50,50 +45,21 @@ def main(arguments: list[str]) -> None:
     jax.config.update("jax_enable_compilation_cache", False)  # compile times are measured too
     results = {}
     with ConsoleReporter() as reporter:
-        reporter.line(where())
+        reporter.line(pages.where())
         for name in names:
             load = os.getloadavg()[0]
             results[name] = known[name].run(_QUICK.value)
-            header = list(dict.fromkeys(key for row in results[name] for key in row))
-            rows = [[show(row.get(key, "")) for key in header] for row in results[name]]
-            reporter.table(known[name].TITLE, header, rows)
+            reporter.table(known[name].TITLE, *pages.table(results[name]))
             if _PAGES.value:
-                write_page(Path(_PAGES.value) / f"{name}.md", known[name], load, [header, *rows])
+                page = Path(_PAGES.value) / f"{name}.md"
+                command = (
+                    f"python -m experiments.benchmark {name}{' --quick' if _QUICK.value else ''} --pages={page.parent}"
+                )
+                about = (known[name].__doc__ or "").strip()
+                machine = f"{pages.where()}; load before the first round {load:.1f}"
+                pages.write(page, known[name].TITLE, about, machine, command, results[name])
     if _JSON.value:
         Path(_JSON.value).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-
-
-def where() -> str:
-    """The machine and the versions that a number belongs to."""
-    versions = {name: installed(name) for name in ("jax", "flax", "optax", "torch")}
-    named = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
-    device = jax.devices()[0]
-    gpu = "" if device.platform == "cpu" else f"{device.device_kind}, "
-    return f"{gpu}{record.usable_cores()} cores of {record.cpu_name()}, Python {platform.python_version()}, {named}"
-
-
-def installed(name: str) -> str:
-    """The version of a package, "" where it is not installed."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return ""
-
-
-def write_page(path: Path, module: ModuleType, load: float, table: list[list[str]]) -> None:
-    """The table with where, when and how it was measured."""
-    command = f"python -m experiments.benchmark {path.stem}{' --quick' if _QUICK.value else ''} --pages={path.parent}"
-    lines = ["| " + " | ".join(row) + " |" for row in table]
-    lines.insert(1, "|" + " --- |" * len(table[0]))
-    about = f"{where()}; load before the first round {load:.1f}; {date.today().isoformat()}."
-    words = [f"# {module.TITLE}", (module.__doc__ or "").strip(), about, f"Printed by `{command}`:", "\n".join(lines)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n\n".join(words) + "\n", encoding="utf-8")
-
-
-def show(value: Any) -> str:
-    """A number with four digits, anything else as it is."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

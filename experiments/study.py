@@ -1,18 +1,21 @@
-"""Measure claims of the lecture: python -m experiments.study NAME [--workdir=runs/studies] [--quick]; or: list, all."""
+"""Measure claims of the lecture: python -m experiments.study NAME [--pages=docs/studies] [--quick]; or: list, all."""
 
 from experiments import program  # isort: skip  (first: it sets up the allocator)
 
+import inspect
 import json
+import shutil
 import time
 from pathlib import Path
 
 from absl import flags
 
 from cs231n_jax.report.console import ConsoleReporter
-from experiments import studies
+from experiments import pages, studies
 from experiments.overrides import UsageError, nearest
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/studies", "Where figures and numbers go.")
+_PAGES = flags.DEFINE_string("pages", "", "A folder for a page NAME.md and the figure of each study.")
 _QUICK = flags.DEFINE_bool("quick", False, "Fewer repeats and updates: to see that it works, not for numbers.")
 
 
@@ -35,10 +38,25 @@ def main(arguments: list[str]) -> None:
         for name in names:
             start = time.perf_counter()
             result = known[name](workdir, _QUICK.value)
-            reporter.table(name, ("number", "value"), [(key, f"{x:.5g}") for key, x in result.numbers.items()])
+            seconds = time.perf_counter() - start
+            rows = result.rows or [{"number": key, "value": float(value)} for key, value in result.numbers.items()]
+            reporter.table(name, *pages.table(rows))
             report = {"study": name, "quick": _QUICK.value, "sentence": result.sentence, "numbers": result.numbers}
             (workdir / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-            reporter.line(f"{result.sentence} ({time.perf_counter() - start:.0f} s; figure: {result.figure})")
+            reporter.line(f"{result.sentence} ({seconds:.0f} s; figure: {result.figure})")
+            if _PAGES.value:
+                _write_page(Path(_PAGES.value), name, known[name], result, rows, seconds)
+
+
+def _write_page(
+    folder: Path, name: str, study: studies.Study, result: studies.Result, rows: pages.Rows, seconds: float
+):
+    title, _, about = (inspect.getdoc(study) or "").partition("\n")
+    command = f"python -m experiments.study {name}{' --quick' if _QUICK.value else ''} --pages={folder}"
+    machine = f"{pages.where()}; {seconds:.0f} s"
+    picture = f"{result.sentence}\n\n![{name}]({name}.png)"
+    pages.write(folder / f"{name}.md", title, about.strip(), machine, command, rows, picture)
+    shutil.copyfile(result.figure, folder / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -16,8 +16,10 @@ class ScheduleConfig:
 
     constant; linear and cosine (to `final` at the end of the run); step (at `boundaries` times `factors`);
     staircase (times factors[0] every `period`); exponential, inverse_time and inverse_sqrt (with `rate` for each
-    `period`); cosine_restarts (`period`, `t_mult`, `final`); snapshot_cosine (`cycles`); fge_triangle (down to
-    `final` and up again in every `period`).
+    `period`); cosine_restarts (`period`, `t_mult`, `final`); snapshot_cosine (`cycles`); swa (the peak until half of
+    `start`, a straight line to `final` at `start`, then `final`); fge_triangle (the same way to `high` at `start`, then
+    down to `final` and up again in every `period`). What a schedule does not read is not looked at, so that a name
+    can be changed alone.
     """
 
     name: str = "constant"
@@ -30,13 +32,16 @@ class ScheduleConfig:
     t_mult: float = 1.0  # growth of the cycles
     cycles: int = 1  # M
     final: float = 0.0  # as a share of the peak rate
+    start: str = "0"  # where the rate of swa, or the cycles of fge_triangle, begin
+    high: float = 1.0  # between the cycles of fge_triangle, as a share of the peak rate
 
     def validate(self) -> None:
         """Refuse what no run can use; raises ValueError with the field and its value."""
         check_types(self, "schedule")
         if self.name not in _BUILDERS:
             raise ValueError(unknown("schedule", self.name, _BUILDERS))
-        durations = [("warmup", self.warmup), ("period", self.period), *(("boundaries", b) for b in self.boundaries)]
+        durations = [(field, getattr(self, field)) for field in ("warmup", "period", "start")]
+        durations += [("boundaries", boundary) for boundary in self.boundaries]
         for field, text in durations:
             try:
                 duration(text, total_steps=1, steps_per_epoch=1)
@@ -47,8 +52,11 @@ class ScheduleConfig:
         check_range("schedule.t_mult", self.t_mult, 1.0)
         check_count("schedule.cycles", self.cycles, 1)
         check_range("schedule.final", self.final, 0.0)
+        check_range("schedule.high", self.high, 0.0)
         for factor in self.factors:
             check_range("schedule.factors", factor, 0.0)
+        if self.name == "swa" and not self.final:
+            raise ValueError("schedule.final=0.0 stops a swa run where its average begins: give a share, such as 0.5")
         if self.name == "staircase" and len(self.factors) != 1:
             raise ValueError(f"schedule.factors={self.factors}; a staircase has one")
         if self.name == "step" and not self.boundaries:
@@ -100,8 +108,27 @@ def _step(c: ScheduleConfig, peak: float, total: int, steps: Callable[[str], int
     return schedules.step(peak, boundaries, c.factors * (len(boundaries) if len(c.factors) == 1 else 1))
 
 
+def _swa(c: ScheduleConfig, peak: float, total: int, steps: Callable[[str], int]) -> Schedule:
+    del total
+    return _led(c, peak, c.final, schedules.constant(c.final * peak), steps)
+
+
+def _fge_triangle(c: ScheduleConfig, peak: float, total: int, steps: Callable[[str], int]) -> Schedule:
+    del total
+    period = steps(c.period)
+    period -= period % 2 if c.period[-1:] in "p%" else 0  # epochs and shares make odd numbers by chance
+    return _led(c, peak, c.high, schedules.fge_triangle(c.high * peak, c.final * peak, period), steps)
+
+
+def _led(c: ScheduleConfig, peak: float, share: float, then: Schedule, steps: Callable[[str], int]) -> Schedule:
+    """`then` from `start` on, behind the way from the peak to a share of it."""
+    if not (start := steps(c.start)):
+        return then
+    return schedules.join([schedules.held_then_linear(peak, share * peak, start), then], [start])
+
+
 # Their boundaries, and the ends of cycles where snapshots are taken, are counted from the start of training.
-_STAY_IN_PLACE = ("constant", "step", "snapshot_cosine")
+_STAY_IN_PLACE = ("constant", "step", "snapshot_cosine", "swa", "fge_triangle")
 
 _BUILDERS: dict[str, Builder] = {
     "constant": lambda c, peak, total, steps: schedules.constant(peak),
@@ -116,5 +143,6 @@ _BUILDERS: dict[str, Builder] = {
         peak, steps(c.period), c.t_mult, c.final * peak
     ),
     "snapshot_cosine": lambda c, peak, total, steps: schedules.snapshot_cosine(peak, total, c.cycles),
-    "fge_triangle": lambda c, peak, total, steps: schedules.fge_triangle(peak, c.final * peak, steps(c.period)),
+    "swa": _swa,
+    "fge_triangle": _fge_triangle,
 }

@@ -182,6 +182,20 @@ def snapshot_cosine(peak: float, total_steps: int, cycles: int) -> Schedule:
     return cosine_restarts(peak, math.ceil(total_steps / cycles))
 
 
+def held_then_linear(peak: float, final: float, steps: int) -> Schedule:
+    """The peak for the first half of `steps` updates, then a straight line to final, then final.
+
+    Weights are averaged, or cycles run, from there on.
+
+    Raises:
+        ValueError: a negative peak or final, or steps below 1.
+
+    Reference: Izmailov et al. 2018 (Averaging Weights), section 4 (the schedule in front of the average).
+    """
+    line = linear(peak, final, max(1, steps - steps // 2))
+    return join([constant(peak), line], [steps // 2]) if steps > 1 else line
+
+
 def fge_triangle(high: float, low: float, period: int) -> Schedule:
     """Down from high to low in the first half of a cycle, up again in the second.
 

@@ -49,8 +49,8 @@ class Assembly:
         return step == self.total_steps or bool(every and step % every == 0)
 
     def member_steps(self) -> list[int]:
-        """The ends of the M equal cycles of ⌈T / M⌉ updates; the last one ends with the run."""
-        return _ends(self.total_steps, self.config.snapshots.members)
+        """The ends of M equal cycles of ⌈(T − after) / M⌉ updates each; the last one ends with the run."""
+        return _ends(self.every(self.config.snapshots.after), self.total_steps, self.config.snapshots.members)
 
     @property
     def eval_batch_size(self) -> int:
@@ -80,9 +80,19 @@ class Assembly:
         return {s.info.split: s.info.fingerprint for s in (self.train_source, self.eval_source)}
 
 
-def _ends(total_steps: int, members: int) -> list[int]:
-    cycle = math.ceil(total_steps / members) if members else 0
-    return sorted({min(cycle * i, total_steps) for i in range(1, members + 1)})
+def _ends(after: int, total_steps: int, members: int) -> list[int]:
+    cycle = math.ceil((total_steps - after) / members) if members else 0
+    return sorted({min(after + cycle * i, total_steps) for i in range(1, members + 1)})
+
+
+def _check_members(assembly: Assembly) -> None:
+    snapshots, total = assembly.config.snapshots, assembly.total_steps
+    after = assembly.every(snapshots.after)
+    if snapshots.members and (after >= total or len(assembly.member_steps()) != snapshots.members):
+        raise ValueError(
+            f"snapshots.members={snapshots.members} equal cycles after snapshots.after={snapshots.after!r} do not fit "
+            f"{total} updates: take fewer, or begin earlier"
+        )
 
 
 def assemble(config: Config) -> Assembly:
@@ -117,9 +127,6 @@ def assemble(config: Config) -> Assembly:
             f"train.accumulate={pieces} does not cut data.batch_size={config.data.batch_size} evenly over {mesh.size} "
             f"devices: the batch must be a multiple of {pieces * mesh.size}"
         )
-    members = config.snapshots.members
-    if members > total_steps or (members and len(_ends(total_steps, members)) != members):
-        raise ValueError(f"snapshots.members={members} equal cycles do not fit {total_steps} updates: take fewer")
     peaks = [factor * config.optimizer.learning_rate for factor in (1.0, *config.optimizer.rate_factors)]
     schedule, *groups = [config.schedule.build(peak, total_steps, pipeline.steps_per_epoch) for peak in peaks]
     assembly = Assembly(
@@ -133,6 +140,7 @@ def assemble(config: Config) -> Assembly:
         mesh=mesh,
         total_steps=total_steps,
     )
+    _check_members(assembly)
     if config.optimizer.rate_paths:  # a look at shapes, to find the path that matches nothing before a run begins
         jax.eval_shape(assembly.optimizer.init, assembly.task.shapes(assembly.batch_shapes)[0])
     return assembly

@@ -21,6 +21,7 @@ import jax
 import numpy as np
 
 from cs231n_jax.models.functional import path_name
+from cs231n_jax.optim.schedules import duration
 from cs231n_jax.train import processes
 from cs231n_jax.train.state import TrainState
 from cs231n_jax.typing import ModelState, Params, PyTree
@@ -45,12 +46,17 @@ class SnapshotConfig:
     """How many members a run leaves for its ensemble, and how many resume snapshots are kept."""
 
     members: int = 0  # saved at the end of each of so many equal cycles; 0: none
+    after: str = "0"  # where the first cycle begins: "500" updates, "10ep" epochs, "75%" of the run
     keep: int = 2  # newest resume snapshots kept
 
     def validate(self) -> None:
         """Refuse numbers out of range."""
         if self.members < 0 or self.keep < 1:
             raise ValueError(f"snapshots.members={self.members} must be ≥ 0 and snapshots.keep={self.keep} ≥ 1")
+        try:
+            duration(self.after, total_steps=1, steps_per_epoch=1)
+        except ValueError as error:
+            raise ValueError(f"snapshots.after: {error}") from None
 
 
 def save(workdir: Path, state: TrainState, kind: Kind, extra: dict[str, Any] | None = None) -> Path:

@@ -2,9 +2,9 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Result(NamedTuple):
@@ -13,6 +13,7 @@ class Result(NamedTuple):
     figure: Path  # a PNG
     numbers: dict[str, float]
     sentence: str  # the answer, with its numbers
+    rows: Sequence[Mapping[str, Any]] = ()  # the numbers as a table, where they make one
 
 
 Study = Callable[[Path, bool], Result]

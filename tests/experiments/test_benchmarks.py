@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import pytest
 
 from cs231n_jax import models
-from experiments import benchmark
+from experiments import pages
 from experiments.benchmarks import convolution, families, plain_flax_nets, scaling
 
 CHANNELS = {"lenet5": 1}
@@ -38,14 +38,14 @@ def test_torchs_rival_has_as_many_parameters(net):
 
 
 def test_a_page_says_what_was_measured_where_and_how(tmp_path):
-    table = [["program", "ms"], ["ours", "1.5"]]
-    benchmark.write_page(tmp_path / "pages" / "convolution.md", convolution, 0.25, table)
-    text = (tmp_path / "pages" / "convolution.md").read_text()
-    assert text.startswith(f"# {convolution.TITLE}\n")
+    rows = [{"program": "ours", "ms": 1.5}, {"program": "theirs", "ms": 2.0, "runs": 3}]
+    pages.write(tmp_path / "pages" / "speed.md", "Speed", "How.", pages.where(), "python -m speed", rows, "An answer.")
+    text = (tmp_path / "pages" / "speed.md").read_text()
+    assert text.startswith("# Speed\n\nHow.\n\nAn answer.\n\n")
     assert f"jax {jax.__version__}" in text
     assert "cores of" in text
-    assert "load before the first round 0.2" in text
-    assert text.endswith("| program | ms |\n| --- | --- |\n| ours | 1.5 |\n")
+    assert "Printed by `python -m speed`:" in text
+    assert text.endswith("| program | ms | runs |\n| --- | --- | --- |\n| ours | 1.5 |  |\n| theirs | 2 | 3 |\n")
 
 
 def test_bytes_of_collectives_are_read_from_a_program():

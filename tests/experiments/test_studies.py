@@ -54,11 +54,14 @@ def test_the_program_lists_runs_and_corrects(tmp_path):
     assert listed.returncode == 0, listed.stderr
     assert [line.split()[0] for line in listed.stdout.splitlines()] == list(STUDIES)
 
-    done = run("experiments.study", "optimizer_bugs", f"--workdir={tmp_path}", "--quick")
+    page = tmp_path / "pages" / "optimizer_bugs.md"
+    done = run("experiments.study", "optimizer_bugs", f"--workdir={tmp_path}", f"--pages={page.parent}", "--quick")
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "optimizer_bugs.json").read_text())
     assert report["sentence"].split()[0] in done.stdout
-    assert (tmp_path / "optimizer_bugs.png").is_file()
+    assert (tmp_path / "optimizer_bugs.png").read_bytes() == (page.parent / "optimizer_bugs.png").read_bytes()
+    assert report["sentence"] in page.read_text()
+    assert f"Printed by `python -m experiments.study optimizer_bugs --quick --pages={page.parent}`" in page.read_text()
 
     for arguments, words in {("optimizer_bug",): "did you mean optimizer_bugs", (): "name a study"}.items():
         wrong = run("experiments.study", *arguments)

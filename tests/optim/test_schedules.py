@@ -26,6 +26,7 @@ ALL = {
     "cosine": schedules.cosine(0.3, 8, 0.1),
     "cosine_restarts": schedules.cosine_restarts(0.3, 3, 2.0, 0.1),
     "snapshot_cosine": schedules.snapshot_cosine(0.3, 10, 3),
+    "held_then_linear": schedules.held_then_linear(0.3, 0.1, 9),
     "fge_triangle": schedules.fge_triangle(0.3, 0.1, 4),
     "warmup": schedules.warmup(schedules.cosine(0.3, 8), 3),
     "join": schedules.join([schedules.constant(0.3), schedules.linear(0.3, 0.1, 5)], [4]),
@@ -39,6 +40,7 @@ FORMULAS = {
     "linear": lambda t: 0.3 - 0.2 * min(t, 8) / 8,
     "cosine": lambda t: 0.1 + 0.1 * (1 + math.cos(math.pi * min(t, 8) / 8)),
     "snapshot_cosine": lambda t: 0.15 * (math.cos(math.pi * (t % 4) / 4) + 1),  # ceil(10 / 3) = 4
+    "held_then_linear": lambda t: 0.3 if t < 4 else 0.3 - 0.2 * min(t - 4, 5) / 5,
     "fge_triangle": lambda t: [0.2, 0.1, 0.2, 0.3][t % 4],
     "warmup": lambda t: 0.1 * t if t < 3 else 0.15 * (1 + math.cos(math.pi * min(t - 3, 8) / 8)),
     "join": lambda t: 0.3 if t < 4 else 0.3 - 0.2 * min(t - 4, 5) / 5,
@@ -178,6 +180,12 @@ def build(total=100, epoch=10, **fields):
         # the ends of the cycles, where snapshots are taken, stay where they are
         ({"name": "snapshot_cosine", "cycles": 4, "warmup": "5"}, {0: 0.0, 25: 0.4, 50: 0.4}),
         ({"name": "fge_triangle", "period": "1ep", "final": 0.5}, {4: 0.2, 9: 0.4, 14: 0.2}),
+        (
+            {"name": "fge_triangle", "period": "1ep", "high": 0.5, "final": 0.1, "start": "40%"},
+            {0: 0.4, 20: 0.4, 30: 0.3, 39: 0.21, 44: 0.04, 49: 0.2, 54: 0.04},
+        ),
+        ({"name": "swa", "start": "80%", "final": 0.5}, {0: 0.4, 40: 0.4, 60: 0.3, 80: 0.2, 99: 0.2}),
+        ({"name": "swa", "start": "80%", "final": 0.5, "warmup": "10"}, {0: 0.0, 5: 0.2, 60: 0.3, 80: 0.2}),
     ],
 )
 def test_a_config_builds_its_schedule(fields, points):
@@ -201,6 +209,9 @@ def test_a_config_builds_its_schedule(fields, points):
         ({"name": "cosine", "final": -0.1}, "final is -0.1"),
         ({"name": "exponential", "rate": -1.0}, "rate is -1.0"),
         ({"name": "exponential", "period": "0"}, "period='0'"),
+        ({"name": "swa", "start": "75%"}, "final=0.0 stops"),
+        ({"name": "swa", "start": "late", "final": 0.5}, "schedule.start: the duration 'late'"),
+        ({"name": "fge_triangle", "high": -0.5}, r"schedule.high is -0\.5"),
     ],
 )
 def test_a_config_that_makes_no_sense_is_refused(fields, words):
