@@ -5,14 +5,18 @@ parameters and state are donated, so both sides write in place.
 
 Why Adam is level with optax and not faster, on CPU: the update is bound by memory, not by arithmetic, and XLA:CPU makes
 one kernel for every array that is written. m and v each take two reads and a write, the parameters three reads and a
-write: ten numbers moved a parameter, where torch's fused kernel moves seven. At the 20 GB/s that one core of the
-development machine moves, that is 51 ms of processor time against 35 ms, which is what both take. XLA joins the kernels
-only where the whole process runs with XLA_FLAGS=--xla_backend_extra_options=xla_cpu_use_multi_output_fusion, which is
-undocumented and off: 45 ms for this code, and 32 ms (0.64 of optax without the flag) if the step is written as a
-function of the old moments. Without the flag that form copies both moments in every update: 180 ms; on jax 0.12 even
-with it, unless the arithmetic is rearranged too. A loop over pieces that fit the cache copies as well: 190 ms and more.
+write: ten numbers moved a parameter ("GB moved"), where torch's fused kernel moves seven. The first row is what memory
+gives. XLA joins the kernels only where the whole process runs with
+XLA_FLAGS=--xla_backend_extra_options=xla_cpu_use_multi_output_fusion, which is undocumented and off (the last row,
+where optax has it too). Writing the step as a function of the old moments, or as a loop over pieces that fit the cache,
+makes XLA copy both moments in every update.
 """
 
+import json
+import os
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -26,7 +30,7 @@ from cs231n_jax import models, optim
 from cs231n_jax.models import functional
 from experiments.benchmarks import rounds
 
-TITLE = "One optimizer update of ResNet-50's 161 leaves (ms; ratio to optax, its 95 % interval; compile s; state MB)"
+TITLE = "One optimizer update of ResNet-50's 161 leaves (ms; ratio to optax, its 95 % interval; costs)"
 RATE = 1e-3
 QUICK = ("sgd", "momentum", "adam")
 
@@ -68,7 +72,33 @@ def extras() -> dict[str, tuple[Any, Any]]:
 def run(quick: bool) -> list[dict]:
     """All recipes and what measuring adds, or three of them with `quick`; one row each."""
     names = QUICK if quick else (*pairs(), *extras())
-    return [compare(name, 10 if quick else 40) for name in names]
+    count = 10 if quick else 40
+    return [speed_of_memory(count), *(compare(name, count) for name in names), joined("adam", count)]
+
+
+def speed_of_memory(count: int) -> dict:
+    """How fast a program moves that reads every parameter, adds one, and writes it in place: the limit of all below."""
+    params = draw(parameter_shapes(), 0, 1.0)
+    moved = 2 * sum(x.nbytes for x in jax.tree.leaves(params))
+    add = jax.jit(lambda tree: jax.tree.map(lambda x: x + 1, tree), donate_argnums=0)
+
+    def once() -> None:
+        nonlocal params
+        params = jax.block_until_ready(add(params))
+
+    seconds = float(np.median(rounds.interleave({"ours": once}, count)["ours"]))
+    row = {"optimizer": "(each parameter plus 1)", "ours": round(1e3 * seconds, 1)}
+    return row | {"GB moved ours": round(moved / 1e9, 2), "GB/s ours": round(moved / 1e9 / seconds, 1)}
+
+
+def joined(name: str, count: int) -> dict:
+    """`compare` in a process where XLA joins kernels with several outputs, on both sides."""
+    call = f"optimizers.compare({name!r}, {count})"
+    script = f"import json; from experiments.benchmarks import optimizers; print(json.dumps({call}))"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_extra_options=xla_cpu_use_multi_output_fusion"
+    command, environment = [sys.executable, "-c", script], {**os.environ, "XLA_FLAGS": flags}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return {**json.loads(done.stdout.splitlines()[-1]), "optimizer": f"{name}, kernels joined (a flag)"}
 
 
 def compare(name: str, count: int) -> dict:
@@ -98,7 +128,9 @@ def compare(name: str, count: int) -> dict:
     row |= {"ratio": round(ratio, 3), "low": round(low, 3), "high": round(high, 3)}
     for key, program in programs.items():
         row |= {f"compile {key}": round(program.compile_seconds, 2), f"MB {key}": round(program.state_bytes / 1e6, 1)}
-    return row
+    for key, program in programs.items():
+        row |= {f"kernels {key}": program.kernels, f"GB moved {key}": round(program.bytes_moved / 1e9, 2)}
+    return row | {"GB/s ours": round(programs["ours"].bytes_moved / 1e9 / float(np.median(seconds["ours"])), 1)}
 
 
 class Program:
@@ -117,6 +149,9 @@ class Program:
         self.compiled = jax.jit(update, donate_argnums=(0, 1)).lower(self.params, self.state, self.grads).compile()
         self.compile_seconds = time.process_time() - start  # of the processor, which other programs do not add to
         self.state_bytes = sum(x.nbytes for x in jax.tree.leaves(self.state))
+        program = self.compiled.as_text()
+        self.kernels = len(re.findall(r" (?:fusion|copy)\(", program[program.index("\nENTRY") :]))
+        self.bytes_moved = self.compiled.cost_analysis()["bytes accessed"]
 
     def update(self) -> None:
         """One update, waited for."""
