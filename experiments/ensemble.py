@@ -21,6 +21,9 @@ _WORKDIR = flags.DEFINE_list("workdir", None, "Run directory; several with comma
 _LAST = flags.DEFINE_integer("last", 0, "Only the newest so many members of each run; 0: all.", lower_bound=0)
 _SNAPSHOTS = flags.DEFINE_list("snapshots", [], "The snapshots at these steps instead of the members.")
 _LEAVE_OUT = flags.DEFINE_bool("leave_out_damaged", False, "Go on without members that are damaged.")
+_TOGETHER = flags.DEFINE_integer(
+    "together", 1, "Members that go through the network at once: faster on a GPU or TPU.", lower_bound=1
+)
 _SAVE = flags.DEFINE_string("save", "", "A new run directory for the average of the weights.")
 _REPORT = flags.DEFINE_string(
     "report", "", "Where ensemble.json and ensemble.png go; default: the first run directory."
@@ -39,7 +42,9 @@ def main() -> None:
         chosen = members.find(workdirs, _LAST.value, [int(text) for text in _SNAPSHOTS.value])
         if _LEAVE_OUT.value:
             chosen = members.whole(chosen, reporter.line)
-        found = ensemble.compare(assemble_here(config), chosen, lambda: bool(stop), thorough=True)
+        found = ensemble.compare(
+            assemble_here(config), chosen, lambda: bool(stop), thorough=True, together=_TOGETHER.value
+        )
         report = Path(_REPORT.value) if _REPORT.value else workdirs[0]
         report.mkdir(parents=True, exist_ok=True)
         content = {"rows": found.rows, "pairs": found.pairs, "sizes": found.sizes}

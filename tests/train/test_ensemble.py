@@ -77,7 +77,7 @@ def test_rows_stand_in_order_and_agree_with_evaluation(thorough, runs):
 
 def test_averages_of_predictions_are_what_they_say(thorough):
     chosen, found = thorough
-    evaluator = ensemble._Evaluator(assemble(config_of()), lambda: False)
+    evaluator = ensemble.Evaluator(assemble(config_of()))
     logs = np.stack([evaluator.log_probabilities(*members.load(m)) for m in chosen])
     labels = ensemble._labels(assemble(config_of()))
     arithmetic = np.exp(logs).mean(0)
@@ -112,6 +112,18 @@ def test_weights_averaged_with_old_statistics_are_worse(thorough):
     stale, own = row(found, "average of weights, old statistics"), row(found, "average of weights")
     assert own["loss"] < stale["loss"]
     assert own["wrong"] < stale["wrong"]
+
+
+@pytest.mark.parametrize("together", [2, 3, 5])
+def test_members_that_are_computed_together_give_equal_results(thorough, together):
+    chosen, found = thorough
+    at_once = ensemble.compare(assemble(config_of()), chosen, thorough=True, together=together)
+    for alone, r in zip(found.rows, at_once.rows, strict=True):
+        assert r == pytest.approx(alone, rel=1e-5)
+    assert at_once.pairs == found.pairs
+    one_by_one = list(ensemble.Evaluator(assemble(config_of())).of_each(chosen))
+    logs = list(ensemble.Evaluator(assemble(config_of())).of_each(chosen, together))
+    np.testing.assert_allclose(logs, one_by_one, rtol=1e-4, atol=1e-5)
 
 
 def test_the_moving_average_is_that_of_the_optimizer_state(thorough):
