@@ -1,5 +1,6 @@
 """Members averaged in every way, on a small run of the digits: the numbers, what is refused, what is left behind."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -256,3 +257,33 @@ def test_scores_against_their_definitions():
     assert scores.error_correlation(a, b, labels) == pytest.approx(np.corrcoef(a != labels, b != labels)[0, 1])
     assert math.isnan(scores.error_correlation(labels, b, labels))
     assert scores.standard_error(0.9, 10_000) == pytest.approx(0.003)
+
+
+def changed(steps="100", name="swa", **fields):
+    schedule = ScheduleConfig(name=name, start="60%", final=0.5, cycles=fields.pop("cycles", 1))
+    train = TrainConfig(steps=steps, eval_every="0")
+    return dataclasses.replace(config_of(), schedule=schedule, train=train, snapshots=SnapshotConfig(**fields))
+
+
+def test_members_may_come_from_the_end_of_a_run_alone():
+    assert assemble(changed(members=4)).member_steps() == [25, 50, 75, 100]
+    assert assemble(changed(members=4, after="60%")).member_steps() == [70, 80, 90, 100]
+    assert assemble(changed(members=3, after="60%")).member_steps() == [74, 88, 100]
+    assert assemble(changed(members=2, after="1ep")).member_steps() == [57, 100]  # 14 updates an epoch
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (changed(members=2, after="100%"), "after='100%' do not fit 100 updates"),
+        (changed(members=30, after="80%"), "members=30 equal cycles"),
+        (changed(members=2, after="late"), "snapshots.after: the duration 'late'"),
+        (
+            changed(name="snapshot_cosine", cycles=2, members=2, after="10%"),
+            "members=2 after '10%', but",
+        ),
+    ],
+)
+def test_members_that_no_run_can_leave_are_refused(config, words):
+    with pytest.raises(ValueError, match=words):
+        assemble(config)
