@@ -1,6 +1,7 @@
-"""Keeps the memory of XLA's temporaries mapped between steps, where the C library is glibc."""
+"""How the programs treat memory: XLA's temporaries stay mapped between steps, cycles are looked for rarely."""
 
 import ctypes
+import gc
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8  # malloc.h
 
@@ -20,3 +21,8 @@ def keep_pages() -> None:
     mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     mallopt(_M_TOP_PAD, 64 << 20)
+
+
+def collect_rarely() -> None:
+    """Look for unreachable cycles once in 100,000 new objects, not in 700: tracing makes many, and keeps them."""
+    gc.set_threshold(100_000, 20, 20)

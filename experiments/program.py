@@ -11,6 +11,7 @@ from pathlib import Path
 from experiments import allocator
 
 allocator.keep_pages()  # before anything starts threads
+allocator.collect_rarely()
 
 import jax  # noqa: E402
 from absl import flags  # noqa: E402

@@ -62,7 +62,9 @@ def make_train_step(
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         running = {name: state.metrics[name] + sums.metrics[name] for name in sums.metrics}
         moved = optim.apply_updates(state.params, updates)
-        finite = jnp.isfinite(sums.total) & optim.all_finite((grads, moved, model_state, opt_state))
+        finite = jnp.isfinite(sums.total)
+        for tree in (grads, moved, model_state, opt_state):  # apart, since alike trees share their kernels
+            finite &= optim.all_finite(tree)
         good = finite & (state.dropped <= max_dropped)
         new = (moved, model_state, opt_state, running)
         old = (state.params, state.model_state, state.opt_state, state.metrics)
