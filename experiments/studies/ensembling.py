@@ -61,6 +61,7 @@ DIGITS = Setting(
     epochs=30,
     seeds=3,
 )
+QUICK = ModelConfig(name="mlp")  # compiles in a second
 CIFAR = DataConfig(batch_size=128, augment=Augment.CROP_FLIP, augment_padding=4)
 SETTINGS = {
     "ensembling": DIGITS,
@@ -108,7 +109,7 @@ def measure(name: str, workdir: Path, quick: bool) -> Result:
     """
     setting = SETTINGS[name]
     if quick:
-        setting = setting._replace(data=DIGITS.data, model=DIGITS.model, epochs=4, seeds=1, sizes=(2,))
+        setting = setting._replace(data=DIGITS.data, model=QUICK, epochs=4, seeds=1, sizes=(2,))
     found: list[dict[str, _Way]] = []
     for seed in range(setting.seeds):
         found.append(_one_seed(setting, workdir / name / f"seed{seed}", seed))

@@ -51,7 +51,7 @@ def learning_rate(workdir: Path, quick: bool) -> Result:
 def adam_start(workdir: Path, quick: bool) -> Result:
     """Is Adam with (0.9, 0.999) and a rate of 1e-3 or 5e-4 a great starting point? A grid over three models."""
     rates = [1e-5, 1e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 1e-1]
-    names, seeds, epochs = (("mlp",), 1, 4) if quick else (tuple(digit_runs.MODELS), 2, 20)
+    names, seeds, epochs = (("mlp",), 1, 4) if quick else (tuple(digit_runs.MODELS), 2, 15)
     figure, (axis,) = canvas(1, 1)
     numbers: dict[str, float] = {}
     behind: dict[float, list[float]] = {1e-3: [], 5e-4: []}

@@ -40,7 +40,7 @@ def test_a_run_saves_before_its_minutes_are_over_and_continues(tmp_path):
     assert "0.4 minutes are nearly over: saved step" in done.stdout
     step = snapshots.latest_good(tmp_path / "run")
     assert step
-    again = train(tmp_path / "run", *flags, "--max_wall_minutes=0.4")
+    again = train(tmp_path / "run", *flags, "--max_wall_minutes=0.25")
     assert again.returncode == 75
     assert snapshots.latest_good(tmp_path / "run") > step
 
