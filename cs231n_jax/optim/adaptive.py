@@ -42,10 +42,10 @@ def scale_by_adagrad(
     """s ← s + g²; u = g / (√s + eps).
 
     Args:
-        eps: ≥ 0.
+        eps: ≥ 0; with 0 a gradient that was always zero gives 0 / 0.
         eps_inside_sqrt: u = g / √(s + eps) instead.
         initial_accumulator: s before the first update, ≥ 0.
-        state_dtype: of s; that of the parameters by default.
+        state_dtype: of s; that of the parameters by default. Squares of gradients below 2e-4 are 0 in float16.
 
     Raises:
         ValueError: a number out of range.
@@ -97,11 +97,11 @@ def scale_by_rms(
 
     Args:
         decay: in [0, 1).
-        eps: ≥ 0.
+        eps: ≥ 0; with 0 a gradient that was always zero gives 0 / 0.
         centered: s − ḡ² in place of s under the root, where ḡ ← decay·ḡ + (1 − decay)·g.
         eps_inside_sqrt: u = g / √(s + eps) instead.
         initial_accumulator: s before the first update, ≥ 0.
-        state_dtype: of the slots; that of the parameters by default.
+        state_dtype: of the slots; that of the parameters by default. Squares of gradients below 2e-4 are 0 in float16.
 
     Raises:
         ValueError: a number out of range.
@@ -163,12 +163,12 @@ def scale_by_adam(
     Args:
         b1: in [0, 1).
         b2: in [0, 1).
-        eps: ≥ 0.
+        eps: ≥ 0; with 0 a gradient that was always zero gives 0 / 0.
         bias_correction: off, m and v stand for m̂ and v̂ (the lecture's "Adam (almost)"; its first steps are up to
             6.57 times as long).
         eps_inside_sqrt: u = m̂ / √(v̂ + eps) instead; optax's `eps_root`.
         eps_uncorrected: eps is added to √v before v is corrected, as TensorFlow and Keras do (the paper's ε̂).
-        state_dtype: of m and v; that of the parameters by default.
+        state_dtype: of m and v; that of the parameters by default. Squares of gradients below 2e-4 are 0 in float16.
 
     Raises:
         ValueError: a number out of range, or both unusual places for eps at once.

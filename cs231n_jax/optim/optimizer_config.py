@@ -82,6 +82,9 @@ class OptimizerConfig:
             check_pattern("one of optimizer.rate_paths", path)
             check_range("optimizer.rate_factors", factor, 0.0)
         self._refuse_unread_fields()
+        # Decoupled decay is added to the finished step; behind the rate it would not be scaled by it.
+        if self.weight_decay and self.rate_inside and self.decay_mode is DecayMode.DECOUPLED:
+            raise ValueError("optimizer.rate_inside and decay_mode=decoupled cannot be combined: leave one of them out")
 
     def _refuse_unread_fields(self) -> None:
         own = _STEPS[self.name][1]
@@ -120,9 +123,6 @@ class OptimizerConfig:
             parts.append(decay)
         rate = _rate(self, schedule, group_schedules or [_scaled(schedule, factor) for factor in self.rate_factors])
         before, after = _STEPS[self.name][0](self)
-        # Decoupled decay is added to the finished step; behind the rate it would not be scaled by it.
-        if self.weight_decay and decoupled and self.rate_inside and after:
-            raise ValueError("optimizer.rate_inside and decay_mode=decoupled cannot be combined")
         parts += before
         if self.weight_decay and decoupled:
             parts.append(decay)

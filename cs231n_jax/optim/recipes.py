@@ -104,7 +104,7 @@ def adagrad(
 
     Args:
         learning_rate: ≥ 0.
-        eps: ≥ 0.
+        eps: ≥ 0; with 0 a gradient that was always zero gives 0 / 0.
         initial_accumulator: s before the first update, ≥ 0.
         eps_inside_sqrt: √(s + eps) in place of √s + eps, as optax.
         state_dtype: of s; that of the parameters by default.
@@ -134,7 +134,7 @@ def rmsprop(
     Args:
         learning_rate: ≥ 0.
         decay: in [0, 1); torch's `alpha`, whose default is 0.99.
-        eps: ≥ 0.
+        eps: ≥ 0; with 0 a gradient that was always zero gives 0 / 0.
         centered: divide by the standard deviation of the gradient instead of its root mean square.
         momentum: in [0, 1); above 0: b ← momentum·b + g / (√s + eps); x ← x − learning_rate·b.
         rate_inside: with momentum, b ← momentum·b + learning_rate·g / (√s + eps); x ← x − b, as optax and TensorFlow.
@@ -174,7 +174,7 @@ def adam(
         learning_rate: ≥ 0.
         b1: in [0, 1).
         b2: in [0, 1).
-        eps: ≥ 0.
+        eps: ≥ 0; with 0 a gradient that was always zero gives 0 / 0.
         bias_correction: off, the uncorrected moments are used.
         eps_inside_sqrt: √(v̂ + eps) in place of √v̂ + eps.
         eps_uncorrected: eps is added to √v before v is corrected, as TensorFlow and Keras.
@@ -210,7 +210,7 @@ def adamw(
         learning_rate: ≥ 0; it scales the decay too, as in torch and optax.
         b1: in [0, 1).
         b2: in [0, 1).
-        eps: ≥ 0.
+        eps: ≥ 0; with 0 a gradient that was always zero gives 0 / 0.
         weight_decay: ≥ 0; torch's default is 1e-2, optax's this.
         mask: which parameters decay; see `add_decayed_weights`.
         state_dtype: of m and v; that of the parameters by default.
