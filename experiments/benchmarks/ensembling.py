@@ -27,7 +27,7 @@ def run(quick: bool) -> list[dict]:
     """One member and five.
 
     Args:
-        quick: 1,000 images and two rounds instead of ten.
+        quick: 1,000 images and two rounds instead of four.
 
     Returns:
         one row for each number of members.
@@ -40,7 +40,7 @@ def run(quick: bool) -> list[dict]:
         chosen = [_member(config, Path(root), seed) for seed in range(MEMBERS)]
         evaluator = ensemble.Evaluator(assembly)
         programs = {count: _averaging(evaluator, chosen[:count]) for count in (1, MEMBERS)}
-        seconds = rounds.interleave({str(count): program for count, program in programs.items()}, 2 if quick else 10)
+        seconds = rounds.interleave({str(count): program for count, program in programs.items()}, 2 if quick else 4)
         peaks = {count: _peak(program) for count, program in programs.items()}
     rows = []
     for count in programs:
