@@ -19,6 +19,7 @@ from cs231n_jax.optim.schedules import duration
 from cs231n_jax.tasks import registry
 from cs231n_jax.tasks.base import Task
 from cs231n_jax.train import sharding, state
+from cs231n_jax.train.snapshots import SnapshotConfig
 from cs231n_jax.typing import Schedule
 
 MOST_STEPS = 99_999_999  # the eight digits in a snapshot's name
@@ -85,13 +86,12 @@ def _ends(after: int, total_steps: int, members: int) -> list[int]:
     return sorted({min(after + cycle * i, total_steps) for i in range(1, members + 1)})
 
 
-def _check_members(assembly: Assembly) -> None:
-    snapshots, total = assembly.config.snapshots, assembly.total_steps
-    after = assembly.every(snapshots.after)
-    if snapshots.members and (after >= total or len(assembly.member_steps()) != snapshots.members):
+def _check_members(config: SnapshotConfig, total_steps: int, steps_per_epoch: int) -> None:
+    after = duration(config.after, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
+    if config.members and (after >= total_steps or len(_ends(after, total_steps, config.members)) != config.members):
         raise ValueError(
-            f"snapshots.members={snapshots.members} equal cycles after snapshots.after={snapshots.after!r} do not fit "
-            f"{total} updates: take fewer, or begin earlier"
+            f"snapshots.members={config.members} equal cycles after snapshots.after={config.after!r} do not fit "
+            f"{total_steps} updates: take fewer, or begin earlier"
         )
 
 
@@ -127,6 +127,7 @@ def assemble(config: Config) -> Assembly:
             f"train.accumulate={pieces} does not cut data.batch_size={config.data.batch_size} evenly over {mesh.size} "
             f"devices: the batch must be a multiple of {pieces * mesh.size}"
         )
+    _check_members(config.snapshots, total_steps, pipeline.steps_per_epoch)
     peaks = [factor * config.optimizer.learning_rate for factor in (1.0, *config.optimizer.rate_factors)]
     schedule, *groups = [config.schedule.build(peak, total_steps, pipeline.steps_per_epoch) for peak in peaks]
     assembly = Assembly(
@@ -140,7 +141,6 @@ def assemble(config: Config) -> Assembly:
         mesh=mesh,
         total_steps=total_steps,
     )
-    _check_members(assembly)
     if config.optimizer.rate_paths:  # a look at shapes, to find the path that matches nothing before a run begins
         jax.eval_shape(assembly.optimizer.init, assembly.task.shapes(assembly.batch_shapes)[0])
     return assembly

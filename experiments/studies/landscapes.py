@@ -58,6 +58,7 @@ LANDSCAPES = {
         (-2.0, 1.6, -0.6, 3.0),
     ),
 }
+DRAWN = 400  # updates of each path, at most
 SADDLE_RATE = 0.01  # of all optimizers alike: on a saddle, the larger the rate the sooner, without bound
 
 
@@ -100,8 +101,15 @@ def optimizers(workdir: Path, quick: bool) -> Result:
                 needed = arrival(land, paths)
                 best = int(np.argmin(needed))
                 numbers[f"{name}: {kind}"] = float(needed[best])
-                path = paths[best][: 1 + int(min(needed[best], 400 if name != "rosenbrock" else 20_000))]
-                axis.plot(*path.T, linewidth=1, label=f"{kind}: {words(needed[best])}, rate {rates[best]:.2g}")
+                path = paths[best][: 1 + int(min(needed[best], DRAWN))]
+                under = 1 if needed[best] > DRAWN else 2  # long paths do not hide the short ones
+                axis.plot(
+                    *path.T,
+                    linewidth=1.2 * under,
+                    alpha=0.4 * under,
+                    zorder=under,
+                    label=f"{kind}: {words(needed[best])}, rate {rates[best]:.2g}",
+                )
             axis.legend(fontsize=7)
     save(figure, path := workdir / "optimizers.png")
     by = {name: order(numbers, name) for name in LANDSCAPES}
