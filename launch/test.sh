@@ -7,6 +7,6 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/venv.sh"
 
 ensure_venv
 cd "$root"
-[ $# -gt 0 ] || set -- -n 2 --dist loadfile -m "not slow and not gpu"
+[ $# -gt 0 ] || set -- -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
 announce "python -m pytest${*:+ $*}"
 exec "$venv/bin/python" -m pytest "$@"

@@ -324,7 +324,9 @@ def test_arguments_reach_the_program_unchanged(checkout, tmp_path):
 def test_the_tests_run_at_the_root(checkout, tmp_path):
     checkout.python("python3.12", "3.12.3")
     default = checkout.run("launch/test.sh", cwd=tmp_path)
-    assert default[-1].startswith(f"<-n><2><--dist><loadfile><-m><not slow and not gpu> in {checkout.root}")
+    assert default[-1].startswith(
+        f"<-n><2><--dist><loadfile><--no-loadscope-reorder><-m><not slow and not gpu> in {checkout.root}"
+    )
     assert checkout.run("launch/test.sh", "-k", "a or b", cwd=tmp_path)[-1].startswith("<-k><a or b> in")
 
 
@@ -341,7 +343,7 @@ def test_ci_finds_the_data_and_tries_the_set_up_twice(checkout):
     lines = checkout.run(".ci/run", PIP="fails works")
     assert len(checkout.calls("-m pip install")) == 2
     assert "Python 3.12.3, jax 0" in lines
-    assert lines[-1] == f"<-n><2><--dist><loadfile><-m><not gpu> in {checkout.root} with {data}"
+    assert lines[-1] == f"<-n><2><--dist><loadfile><--no-loadscope-reorder><-m><not gpu> in {checkout.root} with {data}"
     checkout.run(".ci/run", code=3, EXIT="3")
 
 
