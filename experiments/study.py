@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> None:
 
 def _write_page(
     folder: Path, name: str, study: studies.Study, result: studies.Result, rows: pages.Rows, seconds: float
-):
+) -> None:
     title, _, about = (inspect.getdoc(study) or "").partition("\n")
     command = f"python -m experiments.study {name}{' --quick' if _QUICK.value else ''} --pages={folder}"
     machine = f"{pages.where()}; {seconds:.0f} s"

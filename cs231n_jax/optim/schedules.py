@@ -187,6 +187,11 @@ def held_then_linear(peak: float, final: float, steps: int) -> Schedule:
 
     Weights are averaged, or cycles run, from there on.
 
+    Args:
+        peak: the value at first.
+        final: the value from `steps` on.
+        steps: updates until it is reached.
+
     Raises:
         ValueError: a negative peak or final, or steps below 1.
 
