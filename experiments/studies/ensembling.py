@@ -66,12 +66,12 @@ CIFAR = DataConfig(batch_size=128, augment=Augment.CROP_FLIP, augment_padding=4)
 SETTINGS = {
     "ensembling": DIGITS,
     "ensembling_cifar10": Setting(
-        dataclasses.replace(CIFAR, name="cifar10", limit=8_000), ModelConfig(name="resnet8"), epochs=15, seeds=3
+        dataclasses.replace(CIFAR, name="cifar10", limit=8_000), ModelConfig(name="resnet8"), epochs=10, seeds=3
     ),
     "ensembling_cifar100": Setting(
         dataclasses.replace(CIFAR, name="cifar100"),
         ModelConfig(name="resnet8", options={"num_classes": 100}),
-        epochs=15,
+        epochs=10,
         seeds=3,
     ),
 }
