@@ -76,7 +76,7 @@ def init_scales(workdir: Path, quick: bool) -> Result:
     4096. Xavier: N(0, 1/n). He: N(0, 2/n). The standard deviation is taken over all units and examples of a layer;
     the spread is its standard deviation over the draws, because a published number is one draw.
     """
-    draws = {SMALL: 3} if quick else {SMALL: 10, LARGE: 5}
+    draws = {SMALL: 10} if quick else {SMALL: 10, LARGE: 5}
     figure, axes = canvas(1, len(draws), width=6.5)
     rows: list[dict[str, Any]] = []
     numbers: dict[str, float] = {}
