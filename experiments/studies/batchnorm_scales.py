@@ -58,7 +58,7 @@ def batchnorm_scales(workdir: Path, quick: bool) -> Result:
     figure, axes = canvas(len(names), 3, height=3.6)
     rows: list[dict[str, Any]] = []
     told = []
-    for name, three in zip(names, np.reshape(np.array(axes), (-1, 3))):
+    for name, three in zip(names, (axes[i : i + 3] for i in range(0, len(axes), 3))):
         data = SETS[name]()
         if data is None:
             rows.append({"data": name, "weight scale": "no data"})
@@ -123,8 +123,10 @@ def _train(
     order = list(range(seeds)) * len(scales)
     runs = dense_runs.train(apply, starts, optim.adam, [RATE] * len(starts), order, data, plan)
     shape = (len(scales), seeds, -1)
-    best = [100 * (1 - error.reshape(shape)).max(axis=2) for error in (runs.train_error, runs.test_error)]
-    return Found(*best, runs.loss.reshape(shape)[:, :, -LAST:].mean(axis=2))
+    training, validation = (
+        100 * (1 - error.reshape(shape)).max(axis=2) for error in (runs.train_error, runs.test_error)
+    )
+    return Found(training, validation, runs.loss.reshape(shape)[:, :, -LAST:].mean(axis=2))
 
 
 def _row(name: str, scale: float, by_kind: dict[str, list[np.ndarray]]) -> dict[str, Any]:
