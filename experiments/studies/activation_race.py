@@ -66,6 +66,7 @@ def activation_race(workdir: Path, quick: bool) -> Result:
         found = [_row(name, activation, setting, data, seeds, axis) for activation in ACTIVATIONS]
         axis.axhline(100 * setting.target, color="gray", linestyle=":")
         axis.set_yscale("log")
+        axis.set_ylim(0.9 * 10.0 ** math.floor(math.log10(axis.dataLim.ymin) + 1e-6), 110)  # labels at whole decades
         axis.yaxis.set_major_formatter("{x:g}")
         axis.yaxis.set_minor_formatter("")
         axis.legend(fontsize=8)
