@@ -1,13 +1,27 @@
 """The studies and benchmarks as programs, and the numbers of those that are exact."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
+from cs231n_jax import models, optim
+from cs231n_jax.models import functional
 from experiments import benchmark, studies
+from experiments.studies import (
+    activation_race,
+    batchnorm_scales,
+    dense_runs,
+    digit_runs,
+    init_scales,
+    saturation,
+    zigzag,
+)
 
 ROOT = Path(__file__).parents[2]
 STUDIES = studies.registry()
@@ -47,6 +61,185 @@ def test_momentum_needs_the_root_of_the_condition_number(tmp_path):
     numbers = STUDIES["momentum_vs_kappa"](tmp_path, True).numbers
     assert numbers["exponent of gradient descent"] == pytest.approx(1.0, abs=0.02)
     assert numbers["exponent of momentum"] == pytest.approx(0.5, abs=0.06)
+
+
+# --- activations ---
+
+
+def test_saturated_units_have_the_known_derivatives(tmp_path):
+    numbers = STUDIES["saturation"](tmp_path, True).numbers
+    for name, published in {
+        "sigmoid′": ("0.25", "0.10499", "6.648e-3", "4.540e-5"),
+        "tanh′": ("1", "0.07065", "1.816e-4", "8.24e-9"),
+    }.items():
+        for x, text in zip((0, 2, 5, 10), published):
+            digits = len(text.partition("e")[0].replace(".", "").lstrip("0"))
+            assert float(f"{numbers[f'{name}({x})']:.{digits}g}") == float(text)
+    shares = [numbers[f"rate {rate:.2g}: live ReLUs (%)"] for rate in (saturation.RATES[0], saturation.RATES[-1])]
+    assert shares[0] > 90
+    assert shares[1] < 60  # the notes: as much as 40 % can be dead
+
+
+@pytest.mark.parametrize(("name", "steepest"), [("sigmoid", 0.25), ("tanh", 1.0), ("relu", 1.0)])
+def test_a_stack_without_stretching_lets_no_more_through_than_the_steepest_slope(name, steepest, x64):
+    for seed in range(3):
+        shares = saturation.gradient_shares(name, None, seed)
+        assert shares[0] == 1
+        assert np.all(shares <= steepest ** np.arange(11) * (1 + 1e-12))
+        assert shares[-1] > 0
+
+
+def test_the_gradient_of_a_stack_is_that_of_a_slow_chain_rule(x64):
+    """Ten sigmoid layers written out: y·(1 − y) and the transposed weights."""
+    shares = saturation.gradient_shares("sigmoid", None, 0)
+    random = np.random.default_rng(0)
+    draw = saturation.init.draw
+    shape = (saturation.WIDTH, saturation.WIDTH)
+    spec = saturation.init.lecture_xavier(shape)
+    weights = [np.linalg.qr(draw(spec, 0, f"layer{i}").astype(float))[0] for i in range(10)]
+    h, slope = (random.standard_normal((saturation.BATCH, saturation.WIDTH)) for _ in range(2))
+    outputs = [h := 1 / (1 + np.exp(-h @ w)) for w in weights]
+    lengths = [np.linalg.norm(slope)]
+    for w, y in zip(reversed(weights), reversed(outputs)):
+        slope = (slope * y * (1 - y)) @ w.T
+        lengths.append(np.linalg.norm(slope))
+    np.testing.assert_allclose(shares, np.array(lengths) / lengths[0], rtol=1e-10)
+
+
+def test_positive_inputs_give_every_example_one_sign_and_a_batch_mixes_them(x64):
+    assert zigzag.sign_shares("positive", 1) == (1, 1)
+    assert zigzag.sign_shares("positive", 64)[0] < 0.95
+    assert zigzag.sign_shares("positive", 64)[1] < 0.5
+    majority, same = zigzag.sign_shares("zero-centred", 1)
+    assert majority == pytest.approx(0.540, abs=1e-3)  # 0.5 + E|B(100, ½) − 50| / 100
+    assert same == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_steps_of_one_sign_make_a_detour(seed, x64):
+    _, solution = zigzag.problem("positive", 10, seed)
+    up, down = np.maximum(solution, 0), np.maximum(-solution, 0)
+    shortest = (np.linalg.norm(up) + np.linalg.norm(down)) / np.linalg.norm(solution)
+    assert shortest > 1.3
+    way = zigzag.fastest("positive", 10, 1, seed)
+    steps = np.diff(way.points, axis=0)
+    assert np.all((steps >= 0).all(axis=1) | (steps <= 0).all(axis=1))
+    assert way.ratio > shortest - 0.03  # it stops a hundredth of the distance before w*
+    assert way.updates == len(steps)
+    centred = zigzag.fastest("zero-centred", 10, 256, seed)
+    assert 0.99 <= centred.ratio < way.ratio
+    assert centred.updates < 10 < zigzag.fastest("positive", 10, 256, seed).updates
+
+
+def test_the_race_finds_its_runners_and_says_what_it_lacks(tmp_path, monkeypatch):
+    result = STUDIES["activation_race"](tmp_path, True)
+    assert {row["activation"] for row in result.rows} == set(activation_race.ACTIVATIONS)
+    assert result.numbers["digits, relu: epochs"] < result.numbers["digits, sigmoid: epochs"]
+
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert activation_race.small_cifar() is None
+    assert batchnorm_scales.centred_cifar() is None
+
+
+def test_a_study_goes_on_without_data(tmp_path, monkeypatch):
+    missing = activation_race.Setting(lambda: None, dense_runs.Plan(1), 0.5)
+    settings = {"digits": missing._replace(data=digit_runs.digits), "cifar10": missing}
+    monkeypatch.setattr(activation_race, "SETTINGS", settings)
+    monkeypatch.setattr(activation_race, "ACTIVATIONS", ("sigmoid", "tanh", "relu"))
+    monkeypatch.setattr(activation_race, "RATES", (0.1,))
+    result = STUDIES["activation_race"](tmp_path, False)
+    assert {"data": "cifar10", "activation": "no data"} in result.rows
+    assert not [key for key in result.numbers if key.startswith("cifar10")]
+
+    monkeypatch.setattr(batchnorm_scales, "SETS", {"digits": digit_runs.digits, "cifar10": lambda: None})
+    monkeypatch.setattr(batchnorm_scales, "SCALES", (0.1, 1.0))
+    monkeypatch.setattr(batchnorm_scales, "PLAN", dense_runs.Plan(1, batch=50))
+    result = STUDIES["batchnorm_scales"](tmp_path, False)
+    assert result.rows[-1] == {"data": "cifar10", "weight scale": "no data"}
+    assert len(result.rows) == 3
+
+
+def test_a_runner_arrives_at_the_first_check_below_the_target():
+    setting = activation_race.Setting(lambda: None, dense_runs.Plan(2, checks=2), 0.25)
+    assert activation_race.reached([0.5, 0.25, 0.1, 0.3], setting) == 1.0
+    assert math.isinf(activation_race.reached([0.5, 0.3], setting))
+
+
+def test_runs_beside_each_other_are_the_runs_alone():
+    data, plan = digit_runs.digits(), dense_runs.Plan(1, batch=128, checks=2)
+    model = models.create("mlp", num_classes=10, hidden=(8,))
+    starts = [functional.init(model, seed, data["train_x"][:1]) for seed in range(2)]
+
+    def apply(params, state, images, train):
+        return functional.apply(model, params, state, images, train=train, noise=False)
+
+    both = dense_runs.train(apply, starts, optim.momentum, [0.1, 0.01], [3, 4], data, plan)
+    alone = dense_runs.train(apply, starts[1:], optim.momentum, [0.01], [4], data, plan)
+    assert both.loss.shape == (2, 7)
+    assert both.train_error.shape == both.test_error.shape == (2, 2)
+    np.testing.assert_allclose(both.loss[1], alone.loss[0], rtol=1e-5)
+    np.testing.assert_allclose(both.test_error[1], alone.test_error[0], atol=1.5 / 899)  # an image may be on the brink
+    params = jax.tree.map(lambda leaf: leaf[1], both.params)
+    logits, _ = apply(params, {}, data["test_x"], False)
+    assert both.test_error[1, -1] == pytest.approx(float((logits.argmax(-1) != data["test_y"]).mean()), abs=1e-6)
+
+
+# --- initial scales ---
+
+
+def test_the_published_signals_come_out(tmp_path):
+    numbers = STUDIES["init_scales"](tmp_path, True).numbers
+    assert numbers["farthest published number (spreads)"] < 3  # each of them is one draw
+    assert numbers["10 × 500, tanh, 1: saturated (%)"] == pytest.approx(90.4, abs=0.2)
+    assert numbers["10 × 500, ReLU, He: layer 1"] == pytest.approx((1 - 1 / math.pi) ** 0.5, abs=4e-3)
+    assert numbers["10 × 500, tanh, 0.01: layer 10"] < 1e-6
+    means = [numbers[f"10 × 500, tanh, Xavier: layer {layer}"] for layer in range(1, 11)]
+    published = [0.628, 0.486, 0.407, 0.357, 0.320, 0.292, 0.272, 0.255, 0.240, 0.227]
+    np.testing.assert_allclose(means, published, atol=4e-3)
+
+
+def test_the_signal_is_that_of_an_independent_net():
+    size, stacks = init_scales.Size(50, 40, 2), init_scales.STACKS[init_scales.SMALL]
+    found = init_scales.measure(size, stacks, 7)
+    x = np.random.default_rng(7).standard_normal((50, 40))
+    for stack, ours in zip(stacks, found):
+        h, squash = x, np.tanh if stack.activation == "tanh" else lambda z: np.maximum(z, 0)
+        for layer in range(2):
+            h = squash(h @ init_scales.init.draw(stack.start((40, 40)), 7, f"layer{layer}/kernel"))
+            np.testing.assert_allclose(ours[layer, 0], h.std(), rtol=1e-5)
+            assert ours[layer, 1] == pytest.approx((np.abs(h) > 0.99).mean(), abs=1e-3)
+
+
+def test_batch_norm_makes_small_scales_train(tmp_path):
+    numbers = STUDIES["batchnorm_scales"](tmp_path, True).numbers
+    smallest = {kind: numbers[f"digits, 0.0001: {kind}: final loss"] for kind in ("plain", "batch norm")}
+    assert smallest["plain"] == pytest.approx(math.log(10), abs=5e-3)
+    assert smallest["batch norm"] < 2.2
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+def test_the_eight_layers_are_those_of_the_formula(normalised):
+    images = np.random.default_rng(0).standard_normal((20, 8, 8, 1)).astype(np.float32)
+    params, state = batchnorm_scales.start(images, 0.2, 0, normalised)
+    assert len(params) == 8
+    logits, new = batchnorm_scales.apply(params, state, images, True)
+    h = images.reshape(20, -1).astype(float)
+    for layer in range(1, 9):
+        own = params[f"layer{layer}"]
+        h = h @ np.asarray(own["kernel"], float)
+        if layer < 8 and normalised:
+            np.testing.assert_allclose(new[f"layer{layer}"]["mean"], 0.1 * h.mean(0), rtol=1e-3, atol=1e-5)
+            np.testing.assert_allclose(new[f"layer{layer}"]["var"], 0.9 + 0.1 * h.var(0), rtol=1e-4)
+            h = (h - h.mean(0)) / np.sqrt(h.var(0) + 1e-5)
+        h = np.maximum(h, 0) if layer < 8 else h
+    np.testing.assert_allclose(logits, h, rtol=1e-3, atol=1e-4)  # eight float32 layers
+    repeated, unchanged = batchnorm_scales.apply(params, state, images, False)
+    assert unchanged == {}
+    assert repeated.shape == (20, 10)
+
+
+# --- the programs ---
 
 
 def test_the_program_lists_runs_and_corrects(tmp_path):
