@@ -157,7 +157,7 @@ class Evaluator:
 
         def predict_all(weights: list[tuple[Params, ModelState]], batch: Batch) -> tuple[jax.Array, jax.Array]:
             stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *weights)
-            return jax.vmap(lambda one: predict(*one, batch)[0])(stacked), batch["mask"]
+            return jax.vmap(lambda one: predict(one[0], one[1], batch)[0])(stacked), batch["mask"]
 
         self._predict, self._predict_all = jax.jit(predict), jax.jit(predict_all)
         self._moments = jax.jit(average.make_moments_step(task), out_shardings=sharding.replicated(mesh))

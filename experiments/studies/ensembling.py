@@ -174,7 +174,7 @@ def _report(name: str, workdir: Path, setting: Setting, found: list[dict[str, _W
             "budget": found[0][way].budget,
             "accuracy (%)": float(values.mean()),
             "its standard error": _error(values),
-            "gain (points)": float((values - single).mean()),
+            "gain (points)": round(float((values - single).mean()), 6),  # where nothing is gained exactly 0
             "its error": _error(values - single),
         }
         for way, values in accuracy.items()
