@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from cs231n_jax import models, optim
+from cs231n_jax.data import DataConfig
 from cs231n_jax.models import functional
 from experiments import benchmark, studies
 from experiments.studies import (
@@ -136,8 +138,9 @@ def test_the_race_finds_its_runners_and_says_what_it_lacks(tmp_path, monkeypatch
     assert {row["activation"] for row in result.rows} == set(activation_race.ACTIVATIONS)
     assert result.numbers["digits, relu: epochs"] < result.numbers["digits, sigmoid: epochs"]
 
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "nowhere"))
-    monkeypatch.setenv("HOME", str(tmp_path))
+    # Only a directory of its own hides a set: TFDS reads its environment when it is imported, maybe by another test.
+    config = partial(DataConfig, dir=str(tmp_path))
+    monkeypatch.setattr(dense_runs, "DataConfig", config)
     assert activation_race.small_cifar() is None
     assert batchnorm_scales.centred_cifar() is None
 
