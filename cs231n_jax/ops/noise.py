@@ -1,4 +1,4 @@
-"""Random regularizers: units, whole residual branches or whole paths of a network left out at random."""
+"""Random regularizers: units, channels, residual branches or whole paths of a network left out at random."""
 
 from __future__ import annotations
 
@@ -38,6 +38,36 @@ def dropout(key: PRNGKeyArray, x: Float[Array, "*n"], *, drop_rate: float) -> Fl
         return x
     kept = jax.random.bernoulli(key, 1.0 - drop_rate, x.shape)
     return jnp.where(kept, x / (1.0 - drop_rate), jnp.zeros_like(x))
+
+
+def spatial_dropout(
+    key: PRNGKeyArray, x: Float[Array, "n *positions c"], *, drop_rate: float
+) -> Float[Array, "n *positions c"]:
+    """Set whole channels of each example to zero with probability drop_rate and scale the others.
+
+    y[i, …, c] = m[i, c]·x[i, …, c] / (1 − drop_rate), m ~ Bernoulli(1 − drop_rate) for each example and channel
+
+    Neighbouring pixels of a map say nearly the same, so that dropout of single elements hides little of it.
+
+    Args:
+        key: PRNG key.
+        x: maps [N, ..., C]; without axes between them it is `dropout`.
+        drop_rate: probability of a zero channel, in [0, 1).
+
+    Returns:
+        y in the shape and dtype of x. At inference it is the identity: do not call it.
+
+    Raises:
+        ValueError: if drop_rate is outside [0, 1).
+
+    Reference: Tompson, Goroshin, Jain, LeCun, Bregler 2015, "Efficient Object Localization Using Convolutional
+    Networks", section 3.2. As in torch's Dropout2d; *Deviation* from the paper: scaled in training, as `dropout`.
+    """
+    _check_rate(drop_rate)
+    if drop_rate == 0:
+        return x
+    kept = jax.random.bernoulli(key, 1.0 - drop_rate, (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1]))
+    return jnp.where(jnp.broadcast_to(kept, x.shape), x / (1.0 - drop_rate), jnp.zeros_like(x))
 
 
 def stochastic_depth(

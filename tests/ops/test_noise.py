@@ -26,9 +26,11 @@ def test_at_rate_zero_nothing_happens(dtype):
     x = jax.random.normal(jax.random.key(1), (3, 4, 5)).astype(dtype)
     key = jax.random.key(2)
     assert noise.dropout(key, x, drop_rate=0.0) is x
+    assert noise.spatial_dropout(key, x, drop_rate=0.0) is x
     for gate in ("batch", "row"):
         assert noise.stochastic_depth(key, x, drop_rate=0.0, gate=gate) is x
     assert noise.dropout(key, x, drop_rate=0.5).dtype == dtype
+    assert noise.spatial_dropout(key, x, drop_rate=0.5).dtype == dtype
     assert noise.stochastic_depth(key, x, drop_rate=0.5).dtype == dtype
     assert noise.stochastic_depth(None, x, drop_rate=0.5).dtype == dtype
 
@@ -38,6 +40,68 @@ def test_dropout_has_the_gradient_of_its_mask(x64):
     dy = jax.random.normal(jax.random.key(2), (4, 5), jnp.float64)
     y, pull = jax.vjp(lambda x: noise.dropout(jax.random.key(3), x, drop_rate=0.3), x)
     np.testing.assert_allclose(pull(dy)[0], np.where(y == 0, 0, dy / 0.7), rtol=1e-12)
+
+
+def test_spatial_dropout_leaves_out_whole_channels_of_each_example(x64):
+    """All positions of a channel share one draw; examples and channels do not; the gradient has the same mask."""
+    x = 1 + jax.random.uniform(jax.random.key(1), (40, 3, 2, 50), jnp.float64)
+    y, pull = jax.vjp(lambda x: noise.spatial_dropout(jax.random.key(2), x, drop_rate=0.3), x)
+    kept = np.asarray(y[:, 0, 0] != 0)
+    expected = np.asarray(x) * kept[:, None, None] / 0.7
+    np.testing.assert_allclose(y, expected, rtol=1e-12)
+    np.testing.assert_allclose(pull(x)[0], expected, rtol=1e-12)
+    assert len({row.tobytes() for row in kept}) == len(kept)
+    assert len({column.tobytes() for column in kept.T}) == kept.shape[1]
+
+
+def test_spatial_dropout_without_positions_is_dropout():
+    x = jax.random.normal(jax.random.key(1), (30, 20))
+    key = jax.random.key(2)
+    np.testing.assert_array_equal(noise.spatial_dropout(key, x, drop_rate=0.4), noise.dropout(key, x, drop_rate=0.4))
+
+
+# --- keep rate, mean and independence of every operator that draws a mask of its own for parts of a batch ---
+
+RATE, EXAMPLES = 0.3, 6
+MASKS = {  # what is kept, [K, units]: by example for those that draw for each
+    "dropout": lambda key: noise.dropout(key, jnp.ones((EXAMPLES, 4)), drop_rate=RATE),
+    "spatial_dropout": lambda key: noise.spatial_dropout(key, jnp.ones((EXAMPLES, 2, 2, 4)), drop_rate=RATE)[:, 0, 1],
+    "stochastic_depth": lambda key: noise.stochastic_depth(key, jnp.ones((EXAMPLES, 1)), drop_rate=RATE, gate="row"),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_keep_rate_and_mean(name):
+    draws = np.asarray(jax.vmap(MASKS[name])(KEYS), np.float64).reshape(len(KEYS), -1)
+    kept = draws != 0
+    spread = np.sqrt(RATE * (1 - RATE) / len(KEYS))  # of the share of one unit
+    np.testing.assert_allclose(kept.mean(0), 1 - RATE, atol=4.5 * spread)
+    np.testing.assert_allclose(kept.mean(), 1 - RATE, atol=4.5 * spread / np.sqrt(kept.shape[1]))
+    expected = 1.0 if name != "stochastic_depth" else 1 - RATE  # scaled in inference, and not in training
+    np.testing.assert_allclose(draws.mean(0), expected, atol=4.5 * spread * draws.max())
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_units_examples_and_keys_are_independent(name):
+    """The correlation of any two units over keys, and of a unit with itself at the next key, is that of chance."""
+    kept = np.asarray(jax.vmap(MASKS[name])(KEYS) != 0).reshape(len(KEYS), -1)
+    units = kept.shape[1]
+    correlation = np.corrcoef(kept.T)[~np.eye(units, dtype=bool)]
+    assert np.abs(correlation).max() < 4.8 / np.sqrt(len(KEYS))  # up to 276 pairs at once
+    next_key = [np.corrcoef(kept[:-1, unit], kept[1:, unit])[0, 1] for unit in range(units)]
+    assert np.abs(next_key).max() < 4.5 / np.sqrt(len(KEYS) - 1)
+
+
+def test_the_inputs_of_a_join_and_joins_of_other_keys_are_dropped_independently():
+    """Given that something is left, two of three inputs are anticorrelated by what the rejected draw takes away."""
+    kept = np.asarray(jax.vmap(lambda key: noise.local_drop_path(key, 3, drop_rate=RATE))(KEYS) > 0)
+    chances = regularizers.local_drop_path_chances(3, RATE)
+    both = sum(chance for pattern, chance in chances.items() if pattern[0] and pattern[1])
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        spread = np.sqrt(both * (1 - both) / len(KEYS))
+        np.testing.assert_allclose((kept[:, i] & kept[:, j]).mean(), both, atol=4.5 * spread)
+    for i in range(3):
+        assert abs(np.corrcoef(kept[:-1, i], kept[1:, i])[0, 1]) < 4.5 / np.sqrt(len(KEYS) - 1)
 
 
 @pytest.mark.parametrize("gate", ["batch", "row"])
@@ -93,6 +157,7 @@ def test_global_drop_path_lets_one_column_pass():
     ("call", "message"),
     [
         (lambda key, x: noise.dropout(key, x, drop_rate=1.0), "drop_rate is 1.0"),
+        (lambda key, x: noise.spatial_dropout(key, x, drop_rate=-0.1), "drop_rate is -0.1"),
         (lambda key, x: noise.stochastic_depth(key, x, drop_rate=1.5), "drop_rate is 1.5"),
         (lambda key, x: noise.stochastic_depth(key, x, drop_rate=0.5, gate="pixel"), "'row'"),
         (lambda key, x: noise.local_drop_path(key, 11, drop_rate=0.5), "1 to 10"),
