@@ -21,16 +21,17 @@ class DenseLayer(nn.Module):
     growth: int
     bottleneck: bool
     drop_rate: float
+    spatial_dropout: bool
 
     @nn.compact
     def __call__(self, x: Array, mode: Mode) -> Array:
         """[N, H, W, C] -> [N, H, W, C + growth]."""
         y = BatchNorm(name="norm1")(x, train=mode.train, relu=True)
         if self.bottleneck:
-            y = dropout(self, Conv(4 * self.growth, 1, name="conv1")(y), self.drop_rate, mode)
+            y = dropout(self, Conv(4 * self.growth, 1, name="conv1")(y), self.drop_rate, mode, self.spatial_dropout)
             y = BatchNorm(name="norm2")(y, train=mode.train, relu=True)
         y = Conv(self.growth, 3, padding=1, name="conv2" if self.bottleneck else "conv1")(y)
-        return jnp.concatenate((x, dropout(self, y, self.drop_rate, mode)), axis=-1)
+        return jnp.concatenate((x, dropout(self, y, self.drop_rate, mode, self.spatial_dropout)), axis=-1)
 
 
 class Transition(nn.Module):
@@ -38,12 +39,13 @@ class Transition(nn.Module):
 
     features: int
     drop_rate: float
+    spatial_dropout: bool
 
     @nn.compact
     def __call__(self, x: Array, mode: Mode) -> Array:
         """[N, H, W, C] -> [N, H/2, W/2, features]."""
-        x = BatchNorm(name="norm")(x, train=mode.train, relu=True)
-        return pool.avg_pool(dropout(self, Conv(self.features, 1, name="conv")(x), self.drop_rate, mode), 2)
+        x = Conv(self.features, 1, name="conv")(BatchNorm(name="norm")(x, train=mode.train, relu=True))
+        return pool.avg_pool(dropout(self, x, self.drop_rate, mode, self.spatial_dropout), 2)
 
 
 class DenseNet(Model):
@@ -63,6 +65,7 @@ class DenseNet(Model):
     stem: Literal["imagenet", "cifar"] = "cifar"
     stem_width: int = 16
     drop_rate: float = 0.0  # after every convolution but the stem's; the paper: 0.2 on data without augmentation
+    spatial_dropout: bool = False  # drop whole channels of an example there, not single elements
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -81,14 +84,15 @@ class DenseNet(Model):
         x = self._stem(x, self.mode("stem", train, noise))
         features = {"stem": x}
         layer, transition = self.repeated(DenseLayer), self.repeated(Transition)
+        drop = (self.drop_rate, self.spatial_dropout)
         for s, count in enumerate(self.blocks):
             stage = f"stage{s + 1}"
             mode = self.mode(stage, train, noise)
             if s:
                 width = int(self.compression * x.shape[-1])
-                x = transition(width, self.drop_rate, name=f"{stage}_transition")(x, mode)
+                x = transition(width, *drop, name=f"{stage}_transition")(x, mode)
             for i in range(count):
-                x = layer(self.growth, self.bottleneck, self.drop_rate, name=f"{stage}_layer{i + 1}")(x, mode)
+                x = layer(self.growth, self.bottleneck, *drop, name=f"{stage}_layer{i + 1}")(x, mode)
             features[stage] = x
         mode = self.mode("final", train, noise)
         features["final"] = BatchNorm(name="final_norm")(x, train=mode.train, relu=True)

@@ -160,8 +160,9 @@ class BatchNorm(nn.Module):
             self.put_variable("batch_moments", name, batch)
 
 
-def dropout(module: nn.Module, x: Array, drop_rate: float, mode: Mode) -> Array:
-    """Dropout by the noise of `module`; the identity where noise is off."""
+def dropout(module: nn.Module, x: Array, drop_rate: float, mode: Mode, spatial: bool = False) -> Array:
+    """Dropout by the noise of `module`, of whole channels if `spatial`; the identity where noise is off."""
     if not (mode.noise and drop_rate):
         return x
-    return regularizers.dropout(module.make_rng("noise"), x, drop_rate=drop_rate)
+    drop = regularizers.spatial_dropout if spatial else regularizers.dropout
+    return drop(module.make_rng("noise"), x, drop_rate=drop_rate)

@@ -25,6 +25,7 @@ class PreBlock(nn.Module):
     stride: int
     shortcut: str
     unit_drop_rate: float = 0.0  # dropout before the last convolution
+    spatial_dropout: bool = False  # of whole channels
     drop_rate: float = 0.0  # probability that the residual branch is off
     gate: str = "batch"
 
@@ -56,7 +57,7 @@ class PreBasicBlock(PreBlock):
         shortcut, y = self.branches(x, mode)
         y = conv3x3(self.features, stride=self.stride, name="conv1")(y)
         y = BatchNorm(name="norm2")(y, train=mode.train, relu=True)
-        y = dropout(self, y, self.unit_drop_rate, mode)
+        y = dropout(self, y, self.unit_drop_rate, mode, self.spatial_dropout)
         return self.add(conv3x3(self.features, name="conv2")(y), shortcut, mode)
 
 
@@ -71,7 +72,7 @@ class PreBottleneck(PreBlock):
         y = BatchNorm(name="norm2")(y, train=mode.train, relu=True)
         y = conv3x3(self.features // 4, stride=self.stride, name="conv2")(y)
         y = BatchNorm(name="norm3")(y, train=mode.train, relu=True)
-        y = dropout(self, y, self.unit_drop_rate, mode)
+        y = dropout(self, y, self.unit_drop_rate, mode, self.spatial_dropout)
         return self.add(conv1x1(self.features, name="conv3")(y), shortcut, mode)
 
 
@@ -91,6 +92,7 @@ class PreResNet(Model):
     widen: int = 1
     shortcut: Literal["A", "B"] = "A"
     drop_rate: float = 0.0  # dropout between the convolutions of a block
+    spatial_dropout: bool = False  # drop whole channels of an example there, not single elements
     depth_drop_rate: float = 0.0  # stochastic depth: drop rate of the last block, growing linearly from the first
     depth_gate: Literal["batch", "row"] = "batch"
 
@@ -114,6 +116,7 @@ class PreResNet(Model):
                     stride=2 if s and not b else 1,
                     shortcut=self.shortcut,
                     unit_drop_rate=self.drop_rate,
+                    spatial_dropout=self.spatial_dropout,
                     drop_rate=next(rates),
                     gate=self.depth_gate,
                     name=f"{stage}_block{b + 1}",

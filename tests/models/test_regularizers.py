@@ -9,6 +9,7 @@ import pytest
 
 from cs231n_jax import models
 from cs231n_jax.models import functional
+from tests import key_record
 from tests.descriptors import MODELS, images
 
 # row -> the options that switch every random regularizer off
@@ -176,3 +177,23 @@ def test_monte_carlo_inference_draws_and_training_without_noise_does_not():
     assert not np.array_equal(a, b)
     silent = runner(model, train=True, noise=False)
     assert np.array_equal(silent(variables, x, None), silent(variables, x, None))
+
+
+@pytest.mark.parametrize("name", ["wrn28_10", "preresnet164", "densenet40_12"])
+def test_spatial_dropout_draws_a_number_for_each_example_and_channel(name):
+    """Where dropout draws one for each element; the number of draws is the same, and without it nothing changes."""
+    row = ROWS[name]
+    variables, x = drawn(row.model(), row)
+
+    def shapes(**options):
+        model = row.model(drop_rate=0.3, **options)
+        apply = functools.partial(functional.apply, model, *variables, noise=True)
+        used = key_record.uses(lambda x, key: apply(x, key=key)[0], x, jax.random.key(0))
+        return [use.what for use in used if use.kind == "draw"]
+
+    single, whole = shapes(), shapes(spatial_dropout=True)
+    assert len(single) == len(whole) > 1
+    assert all(h * w > 1 for n, h, w, c in single)
+    assert whole == [(n, 1, 1, c) for n, h, w, c in single]
+    still = runner(row.model(drop_rate=0.3, spatial_dropout=True))(variables, x, None)
+    np.testing.assert_array_equal(still, runner(row.model(drop_rate=0.0))(variables, x, None))

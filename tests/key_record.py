@@ -1,0 +1,120 @@
+"""What a program does with PRNG keys: its jaxpr is carried out, and every key that is drawn from or split is noted.
+
+Values, not names, are compared: a key that reaches two layers, steps or micro-batches by different ways is found too.
+Only what the keys depend on is computed, so that a model's arithmetic costs nothing where no key waits for it.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+KINDS = {"random_bits": "draw", "random_split": "split", "random_fold_in": "fold"}
+
+
+class Use(NamedTuple):
+    """One key and what was done with it."""
+
+    kind: str  # "draw", "split" or "fold"
+    key: bytes
+    what: Any  # the shape drawn, the shape of the split, or the number folded in
+
+
+def uses(function: Any, *args: Any) -> list[Use]:
+    """The keys that `function(*args)` uses, in the order of computation; a key array counts once an element."""
+    closed = jax.make_jaxpr(function)(*args)
+    found: list[Use] = []
+    _run(closed, jax.tree.leaves(args), [False] * len(closed.jaxpr.outvars), found)
+    return found
+
+
+def repeated(found: Sequence[Use]) -> list[Use]:
+    """Uses that share random numbers: of a key drawn from or split and used again, or of a number folded in twice."""
+    times = Counter(found)
+    spent = Counter(use.key for use in found if use.kind != "fold")
+    folded = {use.key for use in found if use.kind == "fold"}
+
+    def again(use: Use) -> bool:
+        return times[use] > 1 if use.kind == "fold" else spent[use.key] > 1 or use.key in folded
+
+    return [use for use in found if again(use)]
+
+
+def _run(closed: Any, args: Sequence[Any], wanted: Sequence[bool], found: list[Use]) -> list[Any]:
+    """The outputs of a jaxpr, None for those that are not wanted."""
+    jaxpr = getattr(closed, "jaxpr", closed)
+    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*getattr(closed, "consts", ()), *args], strict=True))
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, Literal) else values.get(atom)
+
+    for equation, outputs in _needed(jaxpr, wanted):
+        results = _evaluate(equation, [read(atom) for atom in equation.invars], outputs, found)
+        values.update(zip(equation.outvars, results, strict=True))
+    return [read(atom) if want else None for atom, want in zip(jaxpr.outvars, wanted, strict=True)]
+
+
+def _needed(jaxpr: Any, wanted: Sequence[bool]) -> list[tuple[Any, list[bool]]]:
+    """The equations that use keys and those that they or the wanted outputs depend on, each with its wanted outputs."""
+    waited = {atom for atom, want in zip(jaxpr.outvars, wanted) if want and not isinstance(atom, Literal)}
+    kept = []
+    for equation in reversed(jaxpr.eqns):
+        outputs = [v in waited for v in equation.outvars]
+        if any(outputs) or _uses_keys(equation):
+            waited |= {atom for atom in equation.invars if not isinstance(atom, Literal)}
+            kept.append((equation, outputs))
+    return kept[::-1]
+
+
+def _inner(equation: Any) -> list[Any]:
+    def is_jaxpr(x: Any) -> bool:
+        return isinstance(x, Jaxpr | ClosedJaxpr)
+
+    return [x for x in jax.tree.leaves(list(equation.params.values()), is_leaf=is_jaxpr) if is_jaxpr(x)]
+
+
+def _uses_keys(equation: Any) -> bool:
+    inside = (inner for jaxpr in _inner(equation) for inner in getattr(jaxpr, "jaxpr", jaxpr).eqns)
+    return equation.primitive.name in KINDS or any(map(_uses_keys, inside))
+
+
+def _evaluate(equation: Any, inputs: list[Any], wanted: list[bool], found: list[Use]) -> list[Any]:
+    name, params = equation.primitive.name, equation.params
+    if name in KINDS:
+        found += _noted(name, params, inputs)
+    if name in KINDS or not _uses_keys(equation):
+        outputs = equation.primitive.bind(*inputs, **params) if any(wanted) else [None] * len(wanted)
+        return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
+    if name == "scan":
+        return _scan(params, inputs, wanted, found)
+    if name == "cond":
+        return _run(params["branches"][int(inputs[0])], inputs[1:], wanted, found)
+    (inner,) = _inner(equation)  # a call: of a jitted function, of one with a derivative of its own, of a checkpoint
+    return _run(inner, inputs, wanted, found)
+
+
+def _scan(params: Any, inputs: list[Any], wanted: list[bool], found: list[Use]) -> list[Any]:
+    carry = params["num_consts"] + params["num_carry"]
+    fixed, state, over = inputs[: params["num_consts"]], inputs[params["num_consts"] : carry], inputs[carry:]
+    rows = []
+    for i in range(params["length"])[:: -1 if params["reverse"] else 1]:
+        needs = [True] * len(state) + wanted[len(state) :]
+        outputs = _run(params["jaxpr"], [*fixed, *state, *(x[i] for x in over)], needs, found)
+        state = outputs[: len(state)]
+        rows.append(outputs[len(state) :])
+    columns = zip(*(rows[::-1] if params["reverse"] else rows))
+    return [*state, *(None if column[0] is None else jnp.stack(column) for column in columns)]
+
+
+def _noted(name: str, params: Any, inputs: list[Any]) -> list[Use]:
+    keys = np.asarray(jax.random.key_data(inputs[0]))
+    rows = keys.reshape(-1, keys.shape[-1])
+    if name == "random_fold_in":
+        what: Any = np.broadcast_to(np.asarray(inputs[1]), keys.shape[:-1]).reshape(-1).tolist()
+    else:
+        what = [tuple(params["shape"])] * len(rows)
+    return [Use(KINDS[name], row.tobytes(), one) for row, one in zip(rows, what, strict=True)]
