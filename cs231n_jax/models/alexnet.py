@@ -6,9 +6,9 @@ from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 
-from cs231n_jax.models.base import Model, Variant, scaled
-from cs231n_jax.models.layers import Conv, Dense, dropout
-from cs231n_jax.ops import activations, init, pool
+from cs231n_jax.models.base import Mode, Model, Variant, scaled
+from cs231n_jax.models.layers import Conv, Dense, activate, dropout
+from cs231n_jax.ops import init, pool
 from cs231n_jax.ops.adaptive_pool import adaptive_avg_pool
 from cs231n_jax.ops.lrn import local_response_norm
 from cs231n_jax.typing import Array
@@ -84,14 +84,14 @@ class AlexNet(Model):
             mode = self.mode(f"fc{i}", train, noise)
             x = dropout(self, x, self.drop_rate, mode) if layout.dropout_first else x
             start = _start(x.shape[-1], layout.biases[4 + i] if layout.biases else None)
-            features[f"fc{i}"] = activations.relu(Dense(self.hidden, **start, name=f"fc{i}")(x))
+            features[f"fc{i}"] = activate(Dense(self.hidden, **start, name=f"fc{i}")(x), mode, f"fc{i}_prelu")
             x = features[f"fc{i}"] if layout.dropout_first else dropout(self, features[f"fc{i}"], self.drop_rate, mode)
         head = _start(x.shape[-1], 0.0 if layout.biases else None)
         return {**features, "pre_logits": x, "logits": Dense(self.num_classes, **head, name="head")(x)}
 
 
 class _Stage(nn.Module):
-    """Convolution, rectifier, then where asked response normalisation and pooling."""
+    """Convolution, activation, then where asked response normalisation and pooling."""
 
     features: int
     kernel: int
@@ -102,13 +102,12 @@ class _Stage(nn.Module):
     pooled: bool
 
     @nn.compact
-    def __call__(self, x: Array, mode: object) -> Array:
+    def __call__(self, x: Array, mode: Mode) -> Array:
         """[N, H, W, C] -> [N, H', W', features]."""
-        del mode
         first = self.kernel == 11
         start = _start(self.kernel**2 * x.shape[-1] // self.groups, self.bias)
         options = {"stride": 4 if first else 1, "padding": self.padding, "groups": self.groups, **start}
-        x = activations.relu(Conv(self.features, self.kernel, use_bias=True, **options, name="conv")(x))
+        x = activate(Conv(self.features, self.kernel, use_bias=True, **options, name="conv")(x), mode, "prelu")
         x = local_response_norm(x) if self.lrn else x
         return pool.max_pool(x, 3, stride=2) if self.pooled else x
 

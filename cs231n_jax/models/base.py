@@ -2,18 +2,22 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 
 from cs231n_jax.typing import Array
 
+Activation = Literal["sigmoid", "tanh", "relu", "leaky_relu", "elu", "prelu"]  # as they are called in ops.activations
+
 
 class Mode(NamedTuple):
-    """How a part of a model runs: both fields are off in inference."""
+    """How a part of a model runs: `train` and `noise` are off in inference."""
 
     train: bool  # normalise by batch statistics and update the running ones
     noise: bool  # draw the random regularizers
+    activation: str = "relu"  # one of `Activation`, or a name that a family adds
+    ghost: int = 0  # examples that batch norm takes the statistics of together; 0: the whole batch
 
 
 class Model(nn.Module):
@@ -22,12 +26,16 @@ class Model(nn.Module):
     `train` means batch statistics, `noise` the random regularizers; a stage named in `frozen` never gets either.
     The name of a parameter begins with that of its stage: "stage1_block2/conv1/kernel", "stem_norm/scale"; those of
     the last layer with "head", those of auxiliary logits with the logits' name. `remat` keeps only the inputs of
-    blocks for the backward pass and computes the rest again.
+    blocks for the backward pass and computes the rest again. `activation` is what stands wherever the paper has its
+    rectifier; "prelu" adds the slopes of each place to the parameters. `ghost_batch` is the number of examples that
+    batch norm takes its statistics of in training; it divides the batch.
     """
 
     num_classes: int = 10
     frozen: tuple[str, ...] = ()
     remat: bool = False
+    activation: Activation = "relu"
+    ghost_batch: int = 0  # 0: the whole batch
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -79,7 +87,9 @@ class Model(nn.Module):
 
     def mode(self, stage: str, train: bool, noise: bool) -> Mode:
         """How a stage runs: as asked, or for a frozen one always as in inference."""
-        return Mode(False, False) if stage in self.frozen else Mode(train, noise)
+        if stage in self.frozen:
+            train = noise = False
+        return Mode(train, noise, self.activation, self.ghost_batch)
 
     def repeated(self, kind: type[nn.Module]) -> Callable[..., Callable[..., Array]]:
         """`kind`, a module called as block(x, mode), in the form in which `forward` should build it many times."""

@@ -26,10 +26,10 @@ class DenseLayer(nn.Module):
     @nn.compact
     def __call__(self, x: Array, mode: Mode) -> Array:
         """[N, H, W, C] -> [N, H, W, C + growth]."""
-        y = BatchNorm(name="norm1")(x, train=mode.train, relu=True)
+        y = BatchNorm(name="norm1")(x, mode, activate=True)
         if self.bottleneck:
             y = dropout(self, Conv(4 * self.growth, 1, name="conv1")(y), self.drop_rate, mode, self.spatial_dropout)
-            y = BatchNorm(name="norm2")(y, train=mode.train, relu=True)
+            y = BatchNorm(name="norm2")(y, mode, activate=True)
         y = Conv(self.growth, 3, padding=1, name="conv2" if self.bottleneck else "conv1")(y)
         return jnp.concatenate((x, dropout(self, y, self.drop_rate, mode, self.spatial_dropout)), axis=-1)
 
@@ -44,7 +44,7 @@ class Transition(nn.Module):
     @nn.compact
     def __call__(self, x: Array, mode: Mode) -> Array:
         """[N, H, W, C] -> [N, H/2, W/2, features]."""
-        x = Conv(self.features, 1, name="conv")(BatchNorm(name="norm")(x, train=mode.train, relu=True))
+        x = Conv(self.features, 1, name="conv")(BatchNorm(name="norm")(x, mode, activate=True))
         return pool.avg_pool(dropout(self, x, self.drop_rate, mode, self.spatial_dropout), 2)
 
 
@@ -80,7 +80,7 @@ class DenseNet(Model):
 
     @nn.compact
     def forward(self, x: Array, *, train: bool = False, noise: bool = False) -> dict[str, Array]:
-        """stem, stage1, stage2, ..., final (rectified), pre_logits, logits."""
+        """stem, stage1, stage2, ..., final (activated), pre_logits, logits."""
         x = self._stem(x, self.mode("stem", train, noise))
         features = {"stem": x}
         layer, transition = self.repeated(DenseLayer), self.repeated(Transition)
@@ -95,7 +95,7 @@ class DenseNet(Model):
                 x = layer(self.growth, self.bottleneck, *drop, name=f"{stage}_layer{i + 1}")(x, mode)
             features[stage] = x
         mode = self.mode("final", train, noise)
-        features["final"] = BatchNorm(name="final_norm")(x, train=mode.train, relu=True)
+        features["final"] = BatchNorm(name="final_norm")(x, mode, activate=True)
         x = pool.global_avg_pool(features["final"])
         head = Dense(self.num_classes, init=partial(init.torch_uniform, fan_in=x.shape[-1]), name="head")
         return {**features, "pre_logits": x, "logits": head(x)}
@@ -104,7 +104,7 @@ class DenseNet(Model):
         if self.stem == "cifar":
             return Conv(self.stem_width, 3, padding=1, name="stem_conv")(x)
         x = Conv(self.stem_width, 7, stride=2, padding=3, name="stem_conv")(x)
-        return pool.max_pool(BatchNorm(name="stem_norm")(x, train=mode.train, relu=True), 3, stride=2, padding=1)
+        return pool.max_pool(BatchNorm(name="stem_norm")(x, mode, activate=True), 3, stride=2, padding=1)
 
 
 def _imagenet(blocks: tuple[int, ...], growth: int, parameters: int) -> Variant:

@@ -22,7 +22,7 @@ class Paths(NamedTuple):
 
 
 class Unit(nn.Module):
-    """3×3 convolution, batch norm, rectifier, dropout."""
+    """3×3 convolution, batch norm, activation, dropout."""
 
     features: int
     drop_rate: float
@@ -31,7 +31,7 @@ class Unit(nn.Module):
     def __call__(self, x: Array, mode: Mode) -> Array:
         """[N, H, W, C] -> [N, H, W, features]."""
         x = Conv(self.features, 3, padding=1, init=init.xavier_normal, name="conv")(x)
-        return dropout(self, BatchNorm(name="norm")(x, train=mode.train, relu=True), self.drop_rate, mode)
+        return dropout(self, BatchNorm(name="norm")(x, mode, activate=True), self.drop_rate, mode)
 
 
 class FractalBlock(nn.Module):

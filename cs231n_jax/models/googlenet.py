@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from cs231n_jax.models.base import Mode, Model, Variant, scaled
-from cs231n_jax.models.layers import BatchNorm, Conv, Dense, dropout
-from cs231n_jax.ops import activations, init, pool
+from cs231n_jax.models.layers import BatchNorm, Conv, Dense, activate, dropout
+from cs231n_jax.ops import init, pool
 from cs231n_jax.ops.adaptive_pool import adaptive_avg_pool
 from cs231n_jax.ops.lrn import local_response_norm
 from cs231n_jax.typing import Array
@@ -30,7 +30,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class ConvUnit(nn.Module):
-    """Convolution, batch norm (or a bias) and rectifier."""
+    """Convolution, batch norm (or a bias) and activation."""
 
     features: int
     kernel: int
@@ -43,9 +43,10 @@ class ConvUnit(nn.Module):
         size: dict[str, Any] = {"stride": self.stride, "padding": self.kernel // 2}
         if self.batch_norm:
             x = Conv(self.features, self.kernel, **size, init=partial(init.normal, std=0.01), name="conv")(x)
-            return BatchNorm(eps=1e-3, name="norm")(x, train=mode.train, relu=True)
+            return BatchNorm(eps=1e-3, name="norm")(x, mode, activate=True)
         start = {"init": init.xavier_uniform, "bias_init": partial(init.constant, value=0.2)}
-        return activations.relu(Conv(self.features, self.kernel, **size, use_bias=True, **start, name="conv")(x))
+        x = Conv(self.features, self.kernel, **size, use_bias=True, **start, name="conv")(x)
+        return activate(x, mode, "prelu")
 
 
 class Inception(nn.Module):
@@ -83,7 +84,7 @@ class AuxiliaryHead(nn.Module):
     def __call__(self, x: Array, mode: Mode) -> Array:
         """[N, H, W, C] -> [N, K]."""
         x = ConvUnit(self.width, 1, batch_norm=self.batch_norm, name="conv")(adaptive_avg_pool(x, 4), mode)
-        x = activations.relu(_dense(self.hidden, x.reshape((x.shape[0], -1)), "fc1"))
+        x = activate(_dense(self.hidden, x.reshape((x.shape[0], -1)), "fc1"), mode, "fc1_prelu")
         return _dense(self.num_classes, dropout(self, x, self.drop_rate, mode), "fc2")
 
 
@@ -144,9 +145,10 @@ class GoogLeNet(Model):
             layer = module(self._scaled(widths), self.kernel5, self.norm == "batch", name=name)
             x = features[stage] = layer(x, self.mode(stage, train, noise))
             if train and self.aux_heads and name in AUXILIARY:
-                features[AUXILIARY[name]] = self._auxiliary_head(AUXILIARY[name])(x, Mode(train, noise))
+                head = AUXILIARY[name]
+                features[head] = self._auxiliary_head(head)(x, self.mode(head, train, noise))
         pre_logits = pool.global_avg_pool(x)
-        x = dropout(self, pre_logits, self.drop_rate, Mode(train, noise))
+        x = dropout(self, pre_logits, self.drop_rate, self.mode("head", train, noise))
         return {**features, "pre_logits": pre_logits, "logits": _dense(self.num_classes, x, "head")}
 
     def _stem(self, x: Array, mode: Mode) -> Array:

@@ -6,20 +6,19 @@ operators would cost milliseconds a layer.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from cs231n_jax.models.base import Mode
 from cs231n_jax.models.functional import Unset
-from cs231n_jax.ops import conv, init, norm
+from cs231n_jax.ops import activations, conv, init, norm
 from cs231n_jax.ops import noise as regularizers
 from cs231n_jax.ops.window import output_size, padding_pairs, pair
 from cs231n_jax.typing import Array
 
 Initialiser = Callable[[tuple[int, ...]], init.Spec]
-Activation = Literal["sigmoid", "tanh", "relu", "leaky_relu", "elu"]  # the names that ops.activations.get takes
 Size = int | tuple[int, int]
 Padding = int | tuple[tuple[int, int], tuple[int, int]]
 
@@ -120,12 +119,38 @@ def _bias(layer: "Conv | Dense", specs: Mapping[str, init.Spec], x: Array) -> Ar
     return parameter(layer, "bias", specs["bias"]).astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
 
 
+class PRelu(nn.Module):
+    """x where x > 0, else slope·x, with a slope for each channel.
+
+    Reference: He et al. 2015, "Delving Deep into Rectifiers", section 2.1 (initial slope 0.25; no weight decay on
+    slopes, which `optimizer.decay_vectors=False` gives).
+    """
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[..., C] -> [..., C]."""
+        specs = {"slope": init.constant((x.shape[-1],), 0.25)}
+        if self.is_initializing():
+            declare(self, specs)
+            return x
+        return activations.prelu(x, parameter(self, "slope", specs["slope"]).astype(x.dtype))
+
+
+def activate(x: Array, mode: Mode, name: str) -> Array:
+    """The model's activation function; that of "prelu" keeps its slopes below `name` in the calling module."""
+    if mode.activation == "prelu":
+        return PRelu(name=name)(x)
+    return activations.get(mode.activation)(x)
+
+
 class BatchNorm(nn.Module):
-    """Batch normalisation over all axes but the last, fused with the residual sum and the ReLU that follow it.
+    """Batch normalisation over all axes but the last, with the residual sum and the activation that follow it.
 
-    y = [relu]((x − mean) / √(var + eps) · scale + bias [+ residual]); running ← momentum·running + (1−momentum)·batch.
+    y = [activation]((x − mean) / √(var + eps) · scale + bias [+ residual]);
+    running ← momentum·running + (1−momentum)·batch. A ReLU is fused with the rest. In ghost batches `batch` is the
+    average of theirs.
 
-    Reference: Ioffe, Szegedy 2015, algorithm 1 and section 3.1.
+    Reference: Ioffe, Szegedy 2015, algorithm 1 and section 3.1; ghost batches: Hoffer et al. 2017, algorithm 1.
     Deviation: the running variance is the biased one, as in Flax and in the cs231n assignments; torch stores the
     unbiased one (factor n/(n−1)). `momentum` is the share of the old value, 1 − torch's.
     """
@@ -135,8 +160,16 @@ class BatchNorm(nn.Module):
     scale_init: float = 1.0
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool, relu: bool = False, residual: Array | None = None) -> Array:
-        """Normalise by batch statistics when `train` (and update the running ones), else by the running ones."""
+    def __call__(self, x: Array, mode: Mode, activate: bool = False, residual: Array | None = None) -> Array:
+        """Normalise by batch statistics when `mode.train` (and update the running ones), else by the running ones."""
+        fused = activate and mode.activation == "relu"
+        y = self._normalize(x, mode, fused, residual)
+        return self._activated(y, mode) if activate and not fused else y
+
+    def _activated(self, y: Array, mode: Mode) -> Array:
+        return activate(y, mode, "prelu")
+
+    def _normalize(self, x: Array, mode: Mode, relu: bool, residual: Array | None) -> Array:
         zeros, ones = (init.constant((x.shape[-1],), value) for value in (0.0, 1.0))
         trained = {"scale": init.constant((x.shape[-1],), self.scale_init), "bias": zeros}
         running = {"mean": zeros, "var": ones}
@@ -146,9 +179,10 @@ class BatchNorm(nn.Module):
             return x
         scale, bias = (parameter(self, name, spec) for name, spec in trained.items())
         mean, var = (variable(self, "batch_stats", name, spec) for name, spec in running.items())
-        if not train:
+        if not mode.train:
             return norm.normalize(x, mean, var, scale, bias, eps=self.eps, relu=relu, residual=residual)
-        y, *batch = norm.batch_norm(x, scale, bias, eps=self.eps, relu=relu, residual=residual)
+        statistics = partial(norm.ghost_batch_norm, ghost=mode.ghost) if mode.ghost else norm.batch_norm
+        y, *batch = statistics(x, scale, bias, eps=self.eps, relu=relu, residual=residual)
         self._update("mean", mean, batch[0])
         self._update("var", var, batch[1])
         return y

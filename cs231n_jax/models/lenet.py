@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from cs231n_jax.models.base import Model, Variant
-from cs231n_jax.models.layers import Activation, Conv, Dense, parameter
+from cs231n_jax.models.base import Mode, Model, Variant
+from cs231n_jax.models.layers import Conv, Dense, activate, parameter
 from cs231n_jax.ops import activations, conv, init, pool
 from cs231n_jax.typing import Array
 
@@ -32,6 +32,9 @@ _DIGITS = (
 )
 
 
+STANDARD = {"modern": "relu", "1998": "scaled_tanh"}  # the activation of each variant
+
+
 def digit_codes() -> np.ndarray:
     """The fixed centres of the output units [10, 84] in ±1: a stylised picture of each digit."""
     rows = np.array([list(bytes.fromhex(digit)) for digit in _DIGITS], np.uint8)
@@ -42,7 +45,8 @@ class LeNet5(Model):
     """Images [N, 32, 32, C] -> logits [N, K]; 28×28 images take padding=2.
 
     conv 5×5×6, pool, conv 5×5×16, pool, 120, 84, K. The variant "1998" has trained subsampling layers, the partial
-    connection table of C3, units 1.7159·tanh(2x/3), and logits −|x − code_k|² with fixed codes.
+    connection table of C3, and logits −|x − code_k|² with fixed codes. The standard activation is 1.7159·tanh(2x/3) of
+    "1998", the rectifier of "modern".
     Reference: LeCun, Bottou, Bengio, Haffner 1998, "Gradient-Based Learning Applied to Document Recognition", II.B;
     its test error on MNIST: 0.95 %.
     Deviation of "modern": C3 is fully connected to S2, subsampling is plain max pooling, the output layer is affine.
@@ -51,7 +55,7 @@ class LeNet5(Model):
     """
 
     padding: int = 0
-    activation: Activation = "relu"  # of the modern form
+    activation: Literal["standard", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "prelu"] = "standard"
     variant: Literal["modern", "1998"] = "modern"
 
     @property
@@ -74,8 +78,10 @@ class LeNet5(Model):
     @nn.compact
     def forward(self, x: Array, *, train: bool = False, noise: bool = False) -> dict[str, Array]:
         """stage1, stage2, fc1, fc2, pre_logits, logits."""
-        del train, noise
-        features = self._modern(x) if self.variant == "modern" else self._published(x)
+        mode = self.mode("head", train, noise)  # frozen or not, only its activation counts
+        if self.activation == "standard":
+            mode = mode._replace(activation=STANDARD[self.variant])
+        features = self._modern(x, mode) if self.variant == "modern" else self._published(x, mode)
         pre_logits = features["fc2"]
         if self.variant == "modern":
             logits = Dense(self.num_classes, name="head")(pre_logits)
@@ -83,36 +89,39 @@ class LeNet5(Model):
             logits = -jnp.square(pre_logits[:, None] - jnp.asarray(digit_codes(), x.dtype)[None]).sum(-1)
         return {**features, "pre_logits": pre_logits, "logits": logits}
 
-    def _modern(self, x: Array) -> dict[str, Array]:
-        activate = activations.get(self.activation)
+    def _modern(self, x: Array, mode: Mode) -> dict[str, Array]:
         stage1 = Conv(6, 5, padding=self.padding, use_bias=True, name="stage1_conv")(x)
-        stage1 = pool.max_pool(activate(stage1), 2)
+        stage1 = pool.max_pool(activate(stage1, mode, "stage1_prelu"), 2)
         stage2 = Conv(16, 5, use_bias=True, name="stage2_conv")(stage1)
-        stage2 = pool.max_pool(activate(stage2), 2)
-        fc1 = activate(Dense(120, name="fc1")(stage2.reshape((x.shape[0], -1))))
-        return {"stage1": stage1, "stage2": stage2, "fc1": fc1, "fc2": activate(Dense(84, name="fc2")(fc1))}
+        stage2 = pool.max_pool(activate(stage2, mode, "stage2_prelu"), 2)
+        fc1 = activate(Dense(120, name="fc1")(stage2.reshape((x.shape[0], -1))), mode, "fc1_prelu")
+        fc2 = activate(Dense(84, name="fc2")(fc1), mode, "fc2_prelu")
+        return {"stage1": stage1, "stage2": stage2, "fc1": fc1, "fc2": fc2}
 
-    def _published(self, x: Array) -> dict[str, Array]:
+    def _published(self, x: Array, mode: Mode) -> dict[str, Array]:
         start = partial(_lecun_uniform, fan_in=25 * x.shape[-1])
-        c1 = squash(Conv(6, 5, padding=self.padding, use_bias=True, init=start, name="stage1_conv")(x))
-        s2 = Subsampling(name="stage1_pool")(c1)
-        s4 = Subsampling(name="stage2_pool")(squash(PartialConv(name="stage2_conv")(s2)))
+        c1 = Conv(6, 5, padding=self.padding, use_bias=True, init=start, name="stage1_conv")(x)
+        s2 = Subsampling(name="stage1_pool")(_unit(c1, mode, "stage1_prelu"), mode)
+        c3 = PartialConv(name="stage2_conv")(s2)
+        s4 = Subsampling(name="stage2_pool")(_unit(c3, mode, "stage2_prelu"), mode)
         flat = s4.reshape((x.shape[0], -1))
-        fc1 = squash(Dense(120, init=partial(_lecun_uniform, fan_in=flat.shape[-1]), name="fc1")(flat))
-        fc2 = squash(Dense(84, init=partial(_lecun_uniform, fan_in=120), name="fc2")(fc1))
+        fc1 = Dense(120, init=partial(_lecun_uniform, fan_in=flat.shape[-1]), name="fc1")(flat)
+        fc1 = _unit(fc1, mode, "fc1_prelu")
+        fc2 = _unit(Dense(84, init=partial(_lecun_uniform, fan_in=120), name="fc2")(fc1), mode, "fc2_prelu")
         return {"stage1": s2, "stage2": s4, "fc1": fc1, "fc2": fc2}
 
 
 class Subsampling(nn.Module):
-    """squash(gain·(sum of 2×2 pixels) + bias), one gain and one bias a map."""
+    """unit(gain·(sum of 2×2 pixels) + bias), one gain and one bias a map."""
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, mode: Mode) -> Array:
         """[N, H, W, C] -> [N, H/2, W/2, C]."""
         shape = (x.shape[-1],)
         gain = parameter(self, "scale", _lecun_uniform(shape, fan_in=4)).astype(x.dtype)
         bias = parameter(self, "bias", init.constant(shape, 0.0)).astype(x.dtype)
-        return squash(4.0 * pool.avg_pool(x, 2) * gain.reshape(1, 1, 1, -1) + bias.reshape(1, 1, 1, -1))
+        y = 4.0 * pool.avg_pool(x, 2) * gain.reshape(1, 1, 1, -1) + bias.reshape(1, 1, 1, -1)
+        return _unit(y, mode, "prelu")
 
 
 class PartialConv(nn.Module):
@@ -132,6 +141,11 @@ class PartialConv(nn.Module):
 def squash(x: Array) -> Array:
     """1.7159·tanh(2x/3): ±1 at ±1. Reference: LeCun et al. 1998, appendix A."""
     return 1.7159 * activations.tanh(x * (2.0 / 3.0))
+
+
+def _unit(x: Array, mode: Mode, name: str) -> Array:
+    """What the units of the published form compute: `squash`, if nothing else is asked for."""
+    return squash(x) if mode.activation == "scaled_tanh" else activate(x, mode, name)
 
 
 def _lecun_uniform(shape: tuple[int, ...], fan_in: int) -> init.Spec:

@@ -3,8 +3,7 @@
 import flax.linen as nn
 
 from cs231n_jax.models.base import Model, Variant
-from cs231n_jax.models.layers import Activation, Dense
-from cs231n_jax.ops import activations
+from cs231n_jax.models.layers import Dense, activate
 from cs231n_jax.typing import Array
 
 
@@ -16,7 +15,6 @@ class Mlp(Model):
     """
 
     hidden: tuple[int, ...] = (100,)
-    activation: Activation = "relu"
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -32,12 +30,11 @@ class Mlp(Model):
     @nn.compact
     def forward(self, x: Array, *, train: bool = False, noise: bool = False) -> dict[str, Array]:
         """hidden1, hidden2, ..., pre_logits, logits."""
-        del train, noise
-        activate = activations.get(self.activation)
         x = x.reshape((x.shape[0], -1))
         features = {}
         for stage, width in zip(self.stages, self.hidden):
-            x = features[stage] = activate(Dense(width, name=stage)(x))
+            mode = self.mode(stage, train, noise)
+            x = features[stage] = activate(Dense(width, name=stage)(x), mode, f"{stage}_prelu")
         return {**features, "pre_logits": x, "logits": Dense(self.num_classes, name="head")(x)}
 
 

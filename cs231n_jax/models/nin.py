@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple
 import flax.linen as nn
 
 from cs231n_jax.models.base import Mode, Model, Variant, scaled
-from cs231n_jax.models.layers import Conv, dropout
-from cs231n_jax.ops import activations, init, pool
+from cs231n_jax.models.layers import Conv, activate, dropout
+from cs231n_jax.ops import init, pool
 from cs231n_jax.typing import Array
 
 
@@ -32,7 +32,7 @@ LAYOUTS = {
 
 
 class MlpConv(nn.Module):
-    """A convolution and 1×1 convolutions, a rectifier after each: a small network that slides over the image."""
+    """A convolution and 1×1 convolutions, an activation after each: a small network that slides over the image."""
 
     widths: tuple[int, ...]
     kernel: int
@@ -42,12 +42,11 @@ class MlpConv(nn.Module):
     @nn.compact
     def __call__(self, x: Array, mode: Mode) -> Array:
         """[N, H, W, C] -> [N, H', W', widths[-1]]."""
-        del mode
         normal = partial(init.normal, std=0.05)
         for i, width in enumerate(self.widths):
             window = (1, 1, 0) if i else (self.kernel, self.stride, self.padding)
             layer = Conv(width, *window, use_bias=True, init=normal, name=f"conv{i + 1}")
-            x = activations.relu(layer(x))
+            x = activate(layer(x), mode, f"prelu{i + 1}")
         return x
 
 
@@ -92,7 +91,8 @@ class Nin(Model):
             features[stage] = x
         pre_logits = pool.global_avg_pool(x)
         maps = Conv(self.num_classes, 1, use_bias=True, init=partial(init.normal, std=0.05), name="head")(x)
-        return {**features, "pre_logits": pre_logits, "logits": pool.global_avg_pool(activations.relu(maps))}
+        maps = activate(maps, self.mode("head", train, noise), "head_prelu")
+        return {**features, "pre_logits": pre_logits, "logits": pool.global_avg_pool(maps)}
 
 
 VARIANTS = {

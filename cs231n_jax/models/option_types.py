@@ -37,6 +37,7 @@ RANGES: dict[str, Range | tuple[int, ...]] = {
     "depth_drop_rate": PROBABILITY,
     "drop_rate": DROPPED,
     "drop_rates": DROPPED,
+    "ghost_batch": Range(0, LARGEST),
     "global_rate": PROBABILITY,
     "kernel5": (1, 3, 5, 7),  # an even one would change the size of the maps
     "padding": Range(0, 1024),

@@ -1,4 +1,4 @@
-"""Residual networks with the rectifier before the convolutions: pre-activation ResNets and wide ResNets for CIFAR."""
+"""Residual networks with the activation before the convolutions: pre-activation ResNets and wide ResNets for CIFAR."""
 
 from typing import Literal
 
@@ -31,7 +31,7 @@ class PreBlock(nn.Module):
 
     def branches(self, x: Array, mode: Mode) -> tuple[Array, Array]:
         """(what the shortcut adds, relu(bn(x)))."""
-        active = BatchNorm(name="norm1")(x, train=mode.train, relu=True)
+        active = BatchNorm(name="norm1")(x, mode, activate=True)
         if self.stride == 1 and x.shape[-1] == self.features:
             return x, active
         if self.shortcut == "B":
@@ -56,7 +56,7 @@ class PreBasicBlock(PreBlock):
         """[N, H, W, C] -> [N, H/stride, W/stride, features]."""
         shortcut, y = self.branches(x, mode)
         y = conv3x3(self.features, stride=self.stride, name="conv1")(y)
-        y = BatchNorm(name="norm2")(y, train=mode.train, relu=True)
+        y = BatchNorm(name="norm2")(y, mode, activate=True)
         y = dropout(self, y, self.unit_drop_rate, mode, self.spatial_dropout)
         return self.add(conv3x3(self.features, name="conv2")(y), shortcut, mode)
 
@@ -69,9 +69,9 @@ class PreBottleneck(PreBlock):
         """[N, H, W, C] -> [N, H/stride, W/stride, features]."""
         shortcut, y = self.branches(x, mode)
         y = conv1x1(self.features // 4, name="conv1")(y)
-        y = BatchNorm(name="norm2")(y, train=mode.train, relu=True)
+        y = BatchNorm(name="norm2")(y, mode, activate=True)
         y = conv3x3(self.features // 4, stride=self.stride, name="conv2")(y)
-        y = BatchNorm(name="norm3")(y, train=mode.train, relu=True)
+        y = BatchNorm(name="norm3")(y, mode, activate=True)
         y = dropout(self, y, self.unit_drop_rate, mode, self.spatial_dropout)
         return self.add(conv1x1(self.features, name="conv3")(y), shortcut, mode)
 
@@ -103,7 +103,7 @@ class PreResNet(Model):
 
     @nn.compact
     def forward(self, x: Array, *, train: bool = False, noise: bool = False) -> dict[str, Array]:
-        """stem, stage1, stage2, stage3, final (rectified), pre_logits, logits."""
+        """stem, stage1, stage2, stage3, final (activated), pre_logits, logits."""
         x = conv3x3(self.width, name="stem_conv")(x)
         features = {"stem": x}
         block = self.repeated(PreBottleneck if self.bottleneck else PreBasicBlock)
@@ -124,7 +124,7 @@ class PreResNet(Model):
                 x = layer(x, self.mode(stage, train, noise))
             features[stage] = x
         mode = self.mode("final", train, noise)
-        features["final"] = BatchNorm(name="final_norm")(x, train=mode.train, relu=True)
+        features["final"] = BatchNorm(name="final_norm")(x, mode, activate=True)
         x = pool.global_avg_pool(features["final"])
         return {**features, "pre_logits": x, "logits": classifier(self.num_classes, x)}
 

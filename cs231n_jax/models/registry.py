@@ -94,7 +94,19 @@ def create(name: str, **given: Any) -> Model:
         if stage not in model.stages:
             near = _nearest(stage, model.stages)
             raise ValueError(f"model {name!r} has no stage {stage!r} to freeze{near}; it has {', '.join(model.stages)}")
+    if model.ghost_batch and not has_batch_norm(model, row.input_shape):
+        raise ValueError(
+            f"ghost_batch={model.ghost_batch} splits the batches of batch norm, and model {name!r} with these options "
+            "has none: leave it at 0"
+        )
     return model
+
+
+def has_batch_norm(model: Model, input_shape: tuple[int, ...]) -> bool:
+    """Whether a model keeps batch statistics, from shapes alone; the images are enlarged where it needs that."""
+    *sides, channels = input_shape
+    sides = [max(side, model.smallest) for side in sides]
+    return "batch_stats" in functional.specs(model, jax.ShapeDtypeStruct((1, *sides, channels), jnp.float32))
 
 
 def parameter_count(name: str, **given: Any) -> int:

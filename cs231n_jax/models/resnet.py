@@ -1,4 +1,4 @@
-"""Residual networks with the rectifier after the sum: ImageNet and CIFAR forms, wide ones, stochastic depth."""
+"""Residual networks with the activation after the sum: ImageNet and CIFAR forms, wide ones, stochastic depth."""
 
 from functools import partial
 from typing import Any, Literal
@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from cs231n_jax.models.base import Mode, Model, Variant
-from cs231n_jax.models.layers import BatchNorm, Conv, Dense
-from cs231n_jax.ops import activations, init, pool
+from cs231n_jax.models.layers import BatchNorm, Conv, Dense, activate
+from cs231n_jax.ops import init, pool
 from cs231n_jax.ops.noise import linear_drop_rates, stochastic_depth
 from cs231n_jax.typing import Array
 
@@ -41,7 +41,7 @@ class Block(nn.Module):
         if self.shortcut == "A":
             return self._option_a(x)
         y = conv1x1(self.features, stride=self.stride, name="shortcut_conv")(x)
-        return BatchNorm(name="shortcut_norm")(y, train=mode.train)
+        return BatchNorm(name="shortcut_norm")(y, mode)
 
     def _option_a(self, x: Array) -> Array:
         """Every stride-th pixel; half of the missing channels before the old ones, half after."""
@@ -49,13 +49,15 @@ class Block(nn.Module):
         return jnp.pad(x[:, :: self.stride, :: self.stride], ((0, 0),) * 3 + ((missing // 2, missing - missing // 2),))
 
     def finish(self, y: Array, residual: Array, mode: Mode, name: str) -> Array:
-        """The last normalisation, the gate, the sum and the rectifier."""
+        """The last normalisation, the gate, the sum and the activation."""
         normalize = BatchNorm(scale_init=0.0 if self.zero_init_last else 1.0, name=name)
         if not self.drop_rate:
-            return normalize(y, train=mode.train, relu=True, residual=residual)
+            fused = mode.activation == "relu"  # elsewhere slopes have the same name with and without a gate
+            y = normalize(y, mode, activate=fused, residual=residual)
+            return y if fused else activate(y, mode, "prelu")
         key = self.make_rng("noise") if mode.noise else None
-        y = stochastic_depth(key, normalize(y, train=mode.train), drop_rate=self.drop_rate, gate=self.gate)
-        return activations.relu(y + residual)
+        y = stochastic_depth(key, normalize(y, mode), drop_rate=self.drop_rate, gate=self.gate)
+        return activate(y + residual, mode, "prelu")
 
 
 class BasicBlock(Block):
@@ -66,7 +68,7 @@ class BasicBlock(Block):
         """[N, H, W, C] -> [N, H/stride, W/stride, features]."""
         residual = self.project(x, mode)
         y = conv3x3(self.inner, stride=self.stride, name="conv1")(x)
-        y = BatchNorm(name="norm1")(y, train=mode.train, relu=True)
+        y = BatchNorm(name="norm1")(y, mode, activate=True)
         y = conv3x3(self.features, name="conv2")(y)
         return self.finish(y, residual, mode, "norm2")
 
@@ -80,9 +82,9 @@ class Bottleneck(Block):
         residual = self.project(x, mode)
         first, second = (self.stride, 1) if self.v1 else (1, self.stride)
         y = conv1x1(self.inner, stride=first, name="conv1")(x)
-        y = BatchNorm(name="norm1")(y, train=mode.train, relu=True)
+        y = BatchNorm(name="norm1")(y, mode, activate=True)
         y = conv3x3(self.inner, stride=second, name="conv2")(y)
-        y = BatchNorm(name="norm2")(y, train=mode.train, relu=True)
+        y = BatchNorm(name="norm2")(y, mode, activate=True)
         y = conv1x1(self.features, name="conv3")(y)
         return self.finish(y, residual, mode, "norm3")
 
@@ -146,7 +148,7 @@ class ResNet(Model):
         imagenet = self.stem == "imagenet"
         size: dict[str, Any] = {"kernel": 7, "stride": 2, "padding": 3} if imagenet else {"kernel": 3, "padding": 1}
         x = Conv(self.width, **size, init=fan_out, name="stem_conv")(x)
-        x = BatchNorm(name="stem_norm")(x, train=mode.train, relu=True)
+        x = BatchNorm(name="stem_norm")(x, mode, activate=True)
         return pool.max_pool(x, 3, stride=2, padding=1) if imagenet else x
 
 

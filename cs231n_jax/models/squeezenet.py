@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from cs231n_jax.models.base import Mode, Model, Variant, scaled
-from cs231n_jax.models.layers import Conv, dropout
-from cs231n_jax.ops import activations, init, pool
+from cs231n_jax.models.layers import Conv, activate, dropout
+from cs231n_jax.ops import init, pool
 from cs231n_jax.typing import Array
 
 # Squeezing and expanding widths of the fire modules of each stage; pooling before every stage.
@@ -23,11 +23,10 @@ class Fire(nn.Module):
     @nn.compact
     def __call__(self, x: Array, mode: Mode) -> Array:
         """[N, H, W, C] -> [N, H, W, 2·expand]."""
-        del mode
         conv = partial(Conv, use_bias=True, init=_he_uniform)
-        x = activations.relu(conv(self.squeeze, 1, name="squeeze")(x))
+        x = activate(conv(self.squeeze, 1, name="squeeze")(x), mode, "squeeze_prelu")
         narrow, wide = conv(self.expand, 1, name="expand1x1")(x), conv(self.expand, 3, padding=1, name="expand3x3")(x)
-        return activations.relu(jnp.concatenate((narrow, wide), axis=-1))
+        return activate(jnp.concatenate((narrow, wide), axis=-1), mode, "expand_prelu")
 
 
 class SqueezeNet(Model):
@@ -54,7 +53,7 @@ class SqueezeNet(Model):
     def forward(self, x: Array, *, train: bool = False, noise: bool = False) -> dict[str, Array]:
         """stem, stage1, stage2, stage3, pre_logits, logits."""
         stem = Conv(scaled(64, self.scale), 3, stride=2, use_bias=True, init=_he_uniform, name="stem_conv")
-        x = activations.relu(stem(x))
+        x = activate(stem(x), self.mode("stem", train, noise), "stem_prelu")
         features, block = {"stem": x}, self.repeated(Fire)
         for stage, fires in zip(self.stages[1:], FIRES):
             x = pool.max_pool(x, 3, stride=2, ceil_mode=True)
@@ -63,9 +62,11 @@ class SqueezeNet(Model):
                 x = block(squeeze, expand, name=f"{stage}_fire{i}")(x, self.mode(stage, train, noise))
             features[stage] = x
         pre_logits = pool.global_avg_pool(x)
-        x = dropout(self, x, self.drop_rate, Mode(train, noise))
+        mode = self.mode("head", train, noise)
+        x = dropout(self, x, self.drop_rate, mode)
         maps = Conv(self.num_classes, 1, use_bias=True, init=partial(init.normal, std=0.01), name="head")(x)
-        return {**features, "pre_logits": pre_logits, "logits": pool.global_avg_pool(activations.relu(maps))}
+        maps = activate(maps, mode, "head_prelu")
+        return {**features, "pre_logits": pre_logits, "logits": pool.global_avg_pool(maps)}
 
 
 def _he_uniform(shape: tuple[int, ...]) -> init.Spec:

@@ -6,8 +6,8 @@ from typing import Literal
 import flax.linen as nn
 
 from cs231n_jax.models.base import Mode, Model, Variant
-from cs231n_jax.models.layers import BatchNorm, Conv, Dense, dropout
-from cs231n_jax.ops import activations, init, pool
+from cs231n_jax.models.layers import BatchNorm, Conv, Dense, activate, dropout
+from cs231n_jax.ops import init, pool
 from cs231n_jax.ops.adaptive_pool import adaptive_avg_pool
 from cs231n_jax.typing import Array
 
@@ -16,7 +16,7 @@ CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 1
 
 
 class Stage(nn.Module):
-    """3×3 convolutions, each with a rectifier (and batch norm), then 2×2 max pooling."""
+    """3×3 convolutions, each with an activation (and batch norm before it), then 2×2 max pooling."""
 
     features: int
     convolutions: int
@@ -28,7 +28,10 @@ class Stage(nn.Module):
         fan_out = partial(init.he_normal, mode="fan_out")
         for i in range(1, self.convolutions + 1):
             x = Conv(self.features, 3, padding=1, use_bias=True, init=fan_out, name=f"conv{i}")(x)
-            x = BatchNorm(name=f"norm{i}")(x, train=mode.train, relu=True) if self.batch_norm else activations.relu(x)
+            if self.batch_norm:
+                x = BatchNorm(name=f"norm{i}")(x, mode, activate=True)
+            else:
+                x = activate(x, mode, f"prelu{i}")
         return pool.max_pool(x, 2)
 
 
@@ -69,8 +72,9 @@ class Vgg(Model):
         x = x.reshape((x.shape[0], -1))
         normal = partial(init.normal, std=0.01)
         for name in self.stages[5:]:
-            x = features[name] = activations.relu(Dense(self.hidden, init=normal, name=name)(x))
-            x = dropout(self, x, self.drop_rate, self.mode(name, train, noise))
+            mode = self.mode(name, train, noise)
+            x = features[name] = activate(Dense(self.hidden, init=normal, name=name)(x), mode, f"{name}_prelu")
+            x = dropout(self, x, self.drop_rate, mode)
         return {**features, "pre_logits": x, "logits": Dense(self.num_classes, init=normal, name="head")(x)}
 
 

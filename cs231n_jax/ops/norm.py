@@ -46,6 +46,59 @@ def batch_norm(
     return _normalized(x, scale, bias, residual, eps, relu)
 
 
+def ghost_batch_norm(
+    x: Float[Array, "n *m c"],
+    scale: Float[Array, " c"],
+    bias: Float[Array, " c"],
+    *,
+    ghost: int,
+    eps: float,
+    relu: bool = False,
+    residual: Float[Array, "n *m c"] | None = None,
+) -> tuple[Float[Array, "n *m c"], Float[Array, " c"], Float[Array, " c"]]:
+    """Batch normalisation of every `ghost` consecutive examples on their own: a large batch with a small one's noise.
+
+    y = `batch_norm` of examples 0 … ghost−1, of ghost … 2·ghost−1, and so on.
+
+    Args:
+        x: [n, ..., c], float.
+        scale: γ [c].
+        bias: β [c].
+        ghost: examples that share their statistics, ≥ 1; a divisor of n.
+        eps: added to the variances, > 0.
+        relu: whether to rectify the result.
+        residual: added before the rectifier; shape and dtype of x.
+
+    Returns:
+        y in the dtype of x; the averages over the ghost batches of their means [c] and of their biased variances [c],
+        both at least float32.
+
+    Raises:
+        ValueError: ghost does not divide n.
+
+    Reference: Hoffer, Hubara, Soudry 2017, "Train longer, generalize better", algorithm 1.
+
+    *Deviation*: in the paper each ghost batch moves the running statistics in turn; what is returned here is for one
+    move by their average, so that a momentum means the same whatever the size of the ghost batches, and the order of
+    the examples does not matter. The variance between ghost batches is in neither: training does not see it. With one
+    ghost batch this is `batch_norm`.
+    """
+    if ghost < 1 or x.shape[0] % ghost:
+        raise ValueError(
+            f"ghost batches of {ghost} do not divide a batch of {x.shape[0]} examples: choose a divisor of it (of a "
+            "micro-batch where gradients are accumulated)"
+        )
+
+    def parts(array: Array) -> Array:
+        return array.reshape((-1, ghost, *array.shape[1:]))
+
+    def one(x: Array, residual: Array | None) -> tuple:
+        return batch_norm(x, scale, bias, eps=eps, relu=relu, residual=residual)
+
+    y, means, variances = jax.vmap(one)(parts(x), None if residual is None else parts(residual))
+    return y.reshape(x.shape), means.mean(0), variances.mean(0)
+
+
 def normalize(
     x: Float[Array, "*n c"],
     mean: Float[Array, " c"],
