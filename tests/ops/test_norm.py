@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
 
-from cs231n_jax.ops.norm import batch_norm, normalize
+from cs231n_jax.ops.norm import batch_norm, ghost_batch_norm, normalize
 from tests.references import norm as reference
 
 EPS = 1e-5
@@ -140,3 +140,71 @@ def test_second_derivatives(x64):
     )
     with pytest.raises(TypeError, match="custom_vjp"):
         jax.jvp(ours, (x,), (x,))
+
+
+# --- ghost batches ---
+
+
+@pytest.mark.parametrize("ghost", [1, 2, 3, 6])
+@pytest.mark.parametrize(("relu", "with_residual"), [(False, False), (True, True)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-14), ("float32", 1e-6), ("bfloat16", 2**-7)])
+def test_ghost_batches(ghost, relu, with_residual, dtype, tolerance, x64):
+    x, scale, bias, residual = draw((6, 5, 3, 4), jnp.dtype(dtype))
+    x = x * jnp.arange(1, 7, dtype=x.dtype).reshape(6, 1, 1, 1)  # so that every group has moments of its own
+    residual = residual if with_residual else None
+    y, mean, var = ghost_batch_norm(x, scale, bias, ghost=ghost, eps=EPS, relu=relu, residual=residual)
+    *inputs, residual_64 = wide(x, scale, bias, residual)
+    expected = reference.ghost_batch_norm(*inputs, ghost, EPS, relu, residual_64)
+    assert y.dtype == x.dtype
+    close(np.asarray(y, np.float64), expected[0], tolerance)
+    for statistic, true in zip((mean, var), expected[1:]):
+        close(statistic, true, min(tolerance, 1e-6))
+
+
+def test_one_ghost_batch_is_the_batch():
+    x, scale, bias, residual = draw((6, 3, 3, 4), "float32")
+    options = {"eps": EPS, "relu": True, "residual": residual}
+    whole = batch_norm(x, scale, bias, **options)
+    for a, b in zip(ghost_batch_norm(x, scale, bias, ghost=6, **options), whole):
+        close(a, np.asarray(b), 1e-6)
+    assert not np.allclose(ghost_batch_norm(x, scale, bias, ghost=3, **options)[0], whole[0], atol=1e-2)
+
+
+def test_gradients_of_ghost_batches(x64):
+    x, scale, bias, residual = draw((6, 2, 4))
+    weights = [jnp.cos(jnp.arange(n, dtype=jnp.float64) ** 2) for n in (x.size, 4, 4)]
+
+    @jax.jit
+    def loss(x, scale, bias, residual):
+        results = ghost_batch_norm(x, scale, bias, ghost=2, eps=EPS, relu=True, residual=residual)
+        return sum(jnp.sum(w * r.reshape(-1)) for w, r in zip(weights, results))
+
+    on_device = lambda *given: loss(*map(jnp.asarray, given))  # noqa: E731
+    check_grads(on_device, (x, scale, bias, residual), order=1, modes=["rev"], eps=1e-6, atol=1e-7, rtol=1e-7)
+
+
+def test_ghost_batches_over_eight_devices():
+    x, scale, bias, residual = draw((16, 4, 4, 8), "float32")
+
+    @functools.partial(jax.jit, static_argnames="ghost")
+    def function(x, scale, bias, residual, ghost):
+        def loss(x, scale, bias, residual):
+            y, *moments = ghost_batch_norm(x, scale, bias, ghost=ghost, eps=EPS, relu=True, residual=residual)
+            return jnp.sin(y).mean(), moments
+
+        return jax.grad(loss, (0, 1, 2, 3), has_aux=True)(x, scale, bias, residual)
+
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    places = [NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("data",), (), (), ("data",))]
+    arrays = list(map(jax.device_put, (x, scale, bias, residual), places))
+    for ghost in (2, 4):  # the examples of one device, and of two
+        spread = jax.tree.leaves(function(*arrays, ghost))
+        for a, b in zip(spread, jax.tree.leaves(function(x, scale, bias, residual, ghost)), strict=True):
+            close(a, np.asarray(b), 1e-6)
+
+
+@pytest.mark.parametrize("ghost", [0, 4, 12])
+def test_ghost_batches_divide_the_batch(ghost):
+    x, scale, bias, _ = draw((6, 2, 4), "float32")
+    with pytest.raises(ValueError, match=f"ghost batches of {ghost} do not divide a batch of 6 examples"):
+        ghost_batch_norm(x, scale, bias, ghost=ghost, eps=EPS)

@@ -11,6 +11,18 @@ def batch_norm(x, scale, bias, eps, relu=False, residual=None):
     return normalize(x, mean, var, scale, bias, eps, relu, residual), mean, var
 
 
+def ghost_batch_norm(x, scale, bias, ghost, eps, relu=False, residual=None):
+    """(y, average of the means, average of the biased variances) over ghost batches, one after another."""
+    y, means, variances = np.empty(np.shape(x)), [], []
+    for start in range(0, len(x), ghost):
+        part = slice(start, start + ghost)
+        added = None if residual is None else residual[part]
+        y[part], mean, var = batch_norm(x[part], scale, bias, eps, relu, added)
+        means.append(mean)
+        variances.append(var)
+    return y, np.mean(means, axis=0), np.mean(variances, axis=0)
+
+
 def normalize(x, mean, var, scale, bias, eps, relu=False, residual=None):
     """(x - mean) / sqrt(var + eps) scale + bias, then the residual, then the rectifier."""
     x = np.asarray(x, np.float64)
