@@ -13,6 +13,7 @@ from cs231n_jax.optim.base import (
     identity,
 )
 from cs231n_jax.optim.clipping import ClipState, DropState, clip_by_global_norm, clip_by_value, drop_nonfinite
+from cs231n_jax.optim.constraints import max_norm
 from cs231n_jax.optim.masking import (
     OTHERS,
     MaskedState,
@@ -79,6 +80,7 @@ __all__ = [
     "lecture",
     "lookahead",
     "masked",
+    "max_norm",
     "measure_gradient_norm",
     "measure_update_ratio",
     "measurements",

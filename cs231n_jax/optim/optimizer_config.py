@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from cs231n_jax.optim.adaptive import scale_by_adagrad, scale_by_adam, scale_by_rms
 from cs231n_jax.optim.base import GradientTransformation, chain, check_range, check_types, unknown
 from cs231n_jax.optim.clipping import clip_by_global_norm, clip_by_value
+from cs231n_jax.optim.constraints import max_norm
 from cs231n_jax.optim.masking import OTHERS, assign, check_pattern, not_vectors, partition
 from cs231n_jax.optim.measure import measure_gradient_norm, measure_update_ratio
 from cs231n_jax.optim.transforms import (
@@ -60,6 +61,7 @@ class OptimizerConfig:
     decay_vectors: bool = True  # off: biases and the scale and shift of normalisation do not decay
     clip_norm: float = 0.0
     clip_value: float = 0.0
+    max_norm: float = 0.0  # bound on the norm of each unit's incoming weights, kept after every update
     state_float32: bool = False  # all but sgd: slots in float32 where parameters are narrower
     measure_ratio: bool = False  # log update_ratio, ‖update‖ / ‖parameters‖; ResNet-20 then takes 0.3 s more to compile
 
@@ -68,7 +70,9 @@ class OptimizerConfig:
         check_types(self, "optimizer")
         if self.name not in _STEPS:
             raise ValueError(unknown("optimizer", self.name, _STEPS))
-        for field in ("learning_rate", "eps", "initial_accumulator", "weight_decay", "clip_norm", "clip_value"):
+        for field in ("learning_rate", "eps", "initial_accumulator", "weight_decay"):
+            check_range(f"optimizer.{field}", getattr(self, field), 0.0)
+        for field in ("clip_norm", "clip_value", "max_norm"):
             check_range(f"optimizer.{field}", getattr(self, field), 0.0)
         for field in ("momentum", "rmsprop_momentum", "b1", "b2", "decay"):
             check_range(f"optimizer.{field}", getattr(self, field), 0.0, 1.0, open_high=True)
@@ -127,6 +131,8 @@ class OptimizerConfig:
         if self.weight_decay and decoupled:
             parts.append(decay)
         parts += [rate, *after]
+        if self.max_norm:
+            parts.append(max_norm(self.max_norm))
         if self.measure_ratio:
             parts.append(measure_update_ratio())
         return chain(*parts)
@@ -229,6 +235,7 @@ _SHARED = (
     "decay_vectors",
     "clip_norm",
     "clip_value",
+    "max_norm",
     "measure_ratio",
 )
 _VELOCITY = ("momentum", "rate_inside", "state_float32")

@@ -1,5 +1,7 @@
 """The contract between a model and the one training loop."""
 
+import enum
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -43,17 +45,47 @@ class Task(Protocol):
         ...
 
 
+class Loss(enum.Enum):
+    """What is minimised over the scores of the classes."""
+
+    SOFTMAX = "softmax"  # cross-entropy
+    SVM = "svm"  # multiclass hinge
+    SQUARED_SVM = "squared_svm"  # multiclass hinge, each term squared
+
+
 @dataclass(kw_only=True, slots=True)
 class TaskConfig:
-    """Which task, and the options that tasks share."""
+    """Which task, and the options that tasks share.
+
+    `l1` and `l2` add l1·Σ|w| + l2·½·Σw² over all kernels to the mean training loss (both: the elastic net); the losses
+    that are reported are without. With plain SGD, momentum or Nesterov l2=λ is the same as optimizer.weight_decay=λ
+    (coupled, decay_vectors=False); the difference is where clipping sees it: l2 is part of the gradient that is
+    measured and clipped, weight_decay is added after. Frozen kernels count in the sum and do not move.
+    """
 
     name: str = "classification"
-    label_smoothing: float = 0.0  # share of the target spread over all classes, in [0, 1)
+    loss: Loss = Loss.SOFTMAX
+    label_smoothing: float = 0.0  # softmax: share of the target spread over all classes, in [0, 1)
+    margin: float = 1.0  # svm, squared_svm
+    l1: float = 0.0  # off: 0
+    l2: float = 0.0  # off: 0
 
     def validate(self) -> None:
-        """Refuse values out of range."""
+        """Refuse values out of range, and those that the loss does not read."""
+        if not isinstance(self.loss, Loss):
+            raise ValueError(f"task.loss={self.loss!r} must be one of {', '.join(map(str, Loss))}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"task.label_smoothing={self.label_smoothing} is outside [0, 1)")
+        for field in ("margin", "l1", "l2"):
+            if not 0 <= getattr(self, field) < math.inf:
+                raise ValueError(f"task.{field}={getattr(self, field)} must be finite and at least 0")
+        if self.loss is Loss.SOFTMAX and self.margin != 1:
+            raise ValueError(f"task.margin={self.margin} is for task.loss=svm and squared_svm: leave it at 1.0")
+        if self.loss is not Loss.SOFTMAX and self.label_smoothing:
+            raise ValueError(
+                f"task.label_smoothing={self.label_smoothing} is for task.loss=softmax: set it to 0 with "
+                f"{self.loss.value}"
+            )
 
 
 Augment = Callable[[Key, Array], Array]

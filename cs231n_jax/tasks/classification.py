@@ -1,4 +1,4 @@
-"""Image classification: softmax cross-entropy over K classes."""
+"""Image classification: a loss over the scores of K classes, and penalties on the weights."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,9 +10,11 @@ import numpy as np
 
 from cs231n_jax.metrics import Mean
 from cs231n_jax.models import functional
-from cs231n_jax.ops import augment, losses
+from cs231n_jax.ops import augment, losses, penalties
 from cs231n_jax.tasks.base import Augment, Metrics
 from cs231n_jax.typing import Array, Batch, Key, ModelState, Params
+
+LossFunction = Callable[[Array, Array], Array]  # (logits [N, K], labels [N]) -> [N]
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,11 @@ class Classification:
     mean: tuple[float, ...]  # per channel, of images scaled to [0, 1]
     std: tuple[float, ...]
     augment: Augment | None = None
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.0  # of the softmax cross-entropy
     dtype: str = "float32"
+    scored_by: LossFunction = losses.softmax_cross_entropy  # without smoothing
+    l1: float = 0.0  # strengths of the penalties on kernels, in training
+    l2: float = 0.0
 
     def init(
         self, seed: int, batch: Batch, place: Callable[[list[np.ndarray]], list[Any]] = jax.device_put
@@ -41,7 +46,7 @@ class Classification:
     def loss(
         self, params: Params, model_state: ModelState, batch: Batch, *, key: Key | None, train: bool
     ) -> tuple[Mean, tuple[ModelState, Metrics]]:
-        """Cross-entropy, plus the model's auxiliary heads in training; the metrics are those of the main head."""
+        """The loss, in training with auxiliary heads and penalties; the metrics are those of the main head."""
         images = batch["image"]
         noise_key = None
         if train and key is not None:
@@ -50,11 +55,15 @@ class Classification:
         outputs, model_state = functional.apply(
             self.model, params, model_state, self._standardize(images), key=noise_key, train=train, method="features"
         )
-        per_example = self._cross_entropy(outputs["logits"], batch["label"])
-        metrics = classification_metrics(outputs["logits"], batch)
+        per_example = self._per_example(outputs["logits"], batch["label"])
+        metrics = classification_metrics(outputs["logits"], batch, self.scored_by)
         if train:
             for head, weight in self.model.auxiliary.items():
-                per_example += weight * self._cross_entropy(outputs[head], batch["label"])
+                per_example += weight * self._per_example(outputs[head], batch["label"])
+            if self.l1 or self.l2:  # once for every example, since the step divides by their number
+                kernels = penalties.weights(params)
+                penalty = penalties.elastic(kernels, l1_strength=self.l1, l2_strength=self.l2)
+                per_example += jnp.broadcast_to(penalty.astype(per_example.dtype), per_example.shape)
         return Mean.of(per_example, batch.get("mask")), (model_state, metrics)
 
     def predict(
@@ -66,7 +75,7 @@ class Classification:
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
     def summarize(self, metrics: Metrics) -> dict[str, float]:
-        """loss in nats, accuracy in [0, 1]."""
+        """loss (the cross-entropy in nats, the hinge in units of the scores), accuracy in [0, 1]."""
         return {name: metric.compute() for name, metric in metrics.items()}
 
     def _widen(self, variables: Any) -> Any:
@@ -75,13 +84,15 @@ class Classification:
     def _standardize(self, images: Array) -> Array:
         return augment.standardize(images, self.mean, self.std, jnp.dtype(self.dtype))
 
-    def _cross_entropy(self, logits: Array, labels: Array) -> Array:
-        return losses.softmax_cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+    def _per_example(self, logits: Array, labels: Array) -> Array:
+        if self.label_smoothing:
+            return losses.softmax_cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        return self.scored_by(logits, labels)
 
 
-def classification_metrics(logits: Array, batch: Batch) -> Metrics:
-    """loss: plain cross-entropy without smoothing; accuracy: share of examples whose largest logit is the label's."""
+def classification_metrics(logits: Array, batch: Batch, scored_by: LossFunction) -> Metrics:
+    """loss: without smoothing and penalties; accuracy: share of examples whose largest logit is the label's."""
     labels, mask = batch["label"], batch.get("mask")
-    nats = losses.softmax_cross_entropy(logits, labels)
-    correct = (jnp.argmax(logits, axis=-1).astype(labels.dtype) == labels).astype(nats.dtype)
-    return {"loss": Mean.of(nats, mask), "accuracy": Mean.of(correct, mask)}
+    loss = scored_by(logits, labels)
+    correct = (jnp.argmax(logits, axis=-1).astype(labels.dtype) == labels).astype(loss.dtype)
+    return {"loss": Mean.of(loss, mask), "accuracy": Mean.of(correct, mask)}

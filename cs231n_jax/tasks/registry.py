@@ -1,4 +1,4 @@
-"""From a config to a task: one row a task, one row an augmentation."""
+"""From a config to a task: one row a task, one row a loss, one row an augmentation."""
 
 import difflib
 from collections.abc import Callable
@@ -6,10 +6,10 @@ from functools import partial
 
 from cs231n_jax.data import Augment, DataConfig, Info
 from cs231n_jax.models import ModelConfig, create
-from cs231n_jax.ops import augment
+from cs231n_jax.ops import augment, losses
 from cs231n_jax.tasks.base import Augment as AugmentFunction
-from cs231n_jax.tasks.base import Task, TaskConfig
-from cs231n_jax.tasks.classification import Classification
+from cs231n_jax.tasks.base import Loss, Task, TaskConfig
+from cs231n_jax.tasks.classification import Classification, LossFunction
 
 
 def build(task: TaskConfig, model: ModelConfig, data: DataConfig, info: Info) -> Task:
@@ -40,6 +40,9 @@ def _classification(task: TaskConfig, model: ModelConfig, data: DataConfig, info
         augment=_augment(data),
         label_smoothing=task.label_smoothing,
         dtype=model.dtype.value,
+        scored_by=_LOSSES[task.loss](task),
+        l1=task.l1,
+        l2=task.l2,
     )
 
 
@@ -51,5 +54,11 @@ def _augment(data: DataConfig) -> AugmentFunction | None:
         Augment.CROP_FLIP: partial(augment.random_crop_flip, padding=data.augment_padding),
     }[data.augment]
 
+
+_LOSSES: dict[Loss, Callable[[TaskConfig], LossFunction]] = {
+    Loss.SOFTMAX: lambda task: losses.softmax_cross_entropy,
+    Loss.SVM: lambda task: partial(losses.multiclass_hinge, margin=task.margin),
+    Loss.SQUARED_SVM: lambda task: partial(losses.multiclass_hinge, margin=task.margin, squared=True),
+}
 
 TASKS: dict[str, Callable[[TaskConfig, ModelConfig, DataConfig, Info], Task]] = {"classification": _classification}

@@ -55,6 +55,8 @@ TAIL = """
 - **Clipping by norm**: torch divides by norm + 1e-6, optax and ours by the norm. A gradient whose norm is NaN
   passes ours unchanged and becomes NaN everywhere in optax's; `drop_nonfinite` drops the whole update before any
   state sees it.
+- **Max-norm**: `max_norm(c)`, last in a chain, shortens the incoming weights of each unit to the length c after every
+  update; optax has no such step, and in torch one writes `torch.renorm(w, 2, 0, c)` after `step()`.
 - **Precision**: updates are computed in float32 (float64 for float64 leaves) and leave in the dtype of the
   gradient; slots have the dtype of their parameter unless `state_dtype` is given. Counters are int32 and stay at
   their maximum.

@@ -1,4 +1,4 @@
-"""Softmax cross-entropy against float64 numpy."""
+"""Losses against float64 numpy."""
 
 import math
 

@@ -134,3 +134,14 @@ def clipped_by_norm(rule: Rule, limit: float, eps: float = 0.0) -> Rule:
 
 def _root(square: np.ndarray, eps: float, inside: bool) -> np.ndarray:
     return np.sqrt(square + eps) if inside else np.sqrt(square) + eps
+
+
+def max_norm(w, limit):
+    """The columns (last axis) that are longer than the limit, shortened to it."""
+    w = np.array(w, np.float64)
+    columns = w.reshape(-1, w.shape[-1])
+    for unit in columns.T:
+        length = np.sqrt((unit**2).sum())
+        if length > limit:
+            unit *= limit / length
+    return columns.reshape(w.shape)
