@@ -32,6 +32,8 @@ class ModelRow(NamedTuple):
 
 
 _BOTTLENECK = {"blocks": (1, 2), "width": 4}
+# Four of nine inception modules: every stage, two in one of them, both auxiliary heads.
+INCEPTIONS = ("stage3_a", "stage4_a", "stage4_d", "stage5_a")
 
 MODELS = (
     ModelRow("mlp", {"hidden": (7, 5), "activation": "tanh"}, (3, 4, 4, 1)),
@@ -43,9 +45,15 @@ MODELS = (
     ModelRow("vgg13_bn_cifar", {"width": 4}, (3, 32, 32, 3)),
     ModelRow("nin_cifar", {"scale": 0.1}, (3, 16, 16, 3)),
     ModelRow("nin_imagenet", {"scale": 0.1}, (3, 75, 75, 3), slow=True),
-    ModelRow("googlenet", {"scale": 0.125}, (3, 48, 48, 3), slow=True),
-    ModelRow("googlenet", {"scale": 0.2, "norm": "lrn", "kernel5": 5}, (3, 48, 48, 3), "lrn", slow=True),
-    ModelRow("googlenet_cifar", {"scale": 0.125}, (3, 16, 16, 3)),
+    ModelRow("googlenet", {"modules": INCEPTIONS, "scale": 0.125}, (3, 48, 48, 3), slow=True),
+    ModelRow(
+        "googlenet",
+        {"modules": INCEPTIONS, "scale": 0.2, "norm": "lrn", "kernel5": 5},
+        (3, 48, 48, 3),
+        "lrn",
+        slow=True,
+    ),
+    ModelRow("googlenet_cifar", {"modules": INCEPTIONS, "scale": 0.125}, (3, 16, 16, 3)),
     ModelRow("resnet8", {"width": 4}, (4, 8, 8, 3)),
     ModelRow("resnet14", {"width": 4, "shortcut": "B"}, (4, 9, 9, 3)),
     ModelRow("resnet50", _BOTTLENECK, (4, 33, 33, 3), slow=True),

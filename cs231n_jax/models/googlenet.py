@@ -100,6 +100,7 @@ class GoogLeNet(Model):
     """
 
     form: Literal["imagenet", "cifar"] = "imagenet"
+    modules: tuple[str, ...] = tuple(MODULES)  # those that are there, in order; every name fixes all nine
     norm: Literal["batch", "lrn"] = "batch"
     kernel5: int = 3
     scale: float = 1.0  # of all widths
@@ -138,8 +139,8 @@ class GoogLeNet(Model):
         """stem, stage3, stage4, stage5, in training aux1 and aux2, pre_logits, logits."""
         features, module = {}, self.repeated(Inception)
         x = features["stem"] = self._stem(x, self.mode("stem", train, noise))
-        for name, widths in MODULES.items():
-            stage = name[:6]
+        for name in self.modules:
+            stage, widths = name[:6], MODULES[name]
             if name in ("stage4_a", "stage5_a"):
                 x = self._pool(x, last=name == "stage5_a")
             layer = module(self._scaled(widths), self.kernel5, self.norm == "batch", name=name)
@@ -189,7 +190,9 @@ def _renormalize(x: Array) -> Array:
     return (x * std + (mean - 0.5)) / 0.5
 
 
+_NINE = {"modules": tuple(MODULES)}
+
 VARIANTS = {
-    "googlenet": Variant(GoogLeNet, {"form": "imagenet"}, (224, 224, 3), 13_004_888, {"num_classes": 1000}),
-    "googlenet_cifar": Variant(GoogLeNet, {"form": "cifar"}, (32, 32, 3), 5_490_986, {"aux_heads": False}),
+    "googlenet": Variant(GoogLeNet, {"form": "imagenet", **_NINE}, (224, 224, 3), 13_004_888, {"num_classes": 1000}),
+    "googlenet_cifar": Variant(GoogLeNet, {"form": "cifar", **_NINE}, (32, 32, 3), 5_490_986, {"aux_heads": False}),
 }

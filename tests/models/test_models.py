@@ -30,7 +30,7 @@ def not_quick(row):
     return str(row) not in QUICK
 
 
-# Each googlenet compiles for half a minute: the one with LRN is in the test of gradients in inference alone.
+# Googlenets compile for long: the one with LRN is in the test of gradients in inference alone.
 light_rows = compiled_rows(lambda row: row.slow, without=("googlenet-lrn",))
 few_rows = compiled_rows(not_quick)
 

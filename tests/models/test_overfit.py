@@ -14,7 +14,7 @@ from cs231n_jax.models.base import Variant
 from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
 from cs231n_jax.train.run import run
 from cs231n_jax.train.sharding import MeshConfig
-from tests.descriptors import ModelRow
+from tests.descriptors import INCEPTIONS, ModelRow
 
 # Dropout is off, for narrow layers cannot spare units; stochastic depth and drop-path stay as published.
 ROWS = (
@@ -23,7 +23,7 @@ ROWS = (
     ModelRow("alexnet", {"scale": 0.25, "hidden": 64, "drop_rate": 0.0}, (32, 67, 67, 3)),
     ModelRow("vgg11_bn_cifar", {"width": 8}, (32, 32, 32, 3)),
     ModelRow("nin_cifar", {"scale": 0.25, "drop_rate": 0.0}, (32, 16, 16, 3)),
-    ModelRow("googlenet_cifar", {"scale": 0.125, "drop_rate": 0.0}, (32, 16, 16, 3)),
+    ModelRow("googlenet_cifar", {"modules": INCEPTIONS, "scale": 0.125, "drop_rate": 0.0}, (32, 16, 16, 3)),
     ModelRow("resnet50", {"blocks": (1, 1), "width": 8}, (32, 32, 32, 3)),
     ModelRow("stochastic_resnet110", {"blocks": (1, 1, 1), "width": 8}, (32, 8, 8, 3)),
     ModelRow("preresnet164", {"blocks": 1, "width": 8}, (32, 8, 8, 3)),
