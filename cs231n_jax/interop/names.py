@@ -29,8 +29,11 @@ class Names(NamedTuple):
 
         Raises:
             KeyError: no rule matches; a fault of the table.
+            ValueError: torch's network has no such leaf.
         """
         module, _, leaf = path.rpartition("/")
+        if leaf not in LEAVES:
+            raise ValueError(f"torch's networks have nothing like {path}: take the model with its own activation")
         for pattern, replacement in self.rules:
             if match := re.fullmatch(pattern, module):
                 name = replacement(match) if callable(replacement) else match.expand(replacement)

@@ -7,6 +7,7 @@ operators would cost milliseconds a layer.
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -133,7 +134,7 @@ class PRelu(nn.Module):
         if self.is_initializing():
             declare(self, specs)
             return x
-        return activations.prelu(x, parameter(self, "slope", specs["slope"]).astype(x.dtype))
+        return activations.prelu(x, parameter(self, "slope", specs["slope"]))
 
 
 def activate(x: Array, mode: Mode, name: str) -> Array:
@@ -162,27 +163,28 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Array, mode: Mode, activate: bool = False, residual: Array | None = None) -> Array:
         """Normalise by batch statistics when `mode.train` (and update the running ones), else by the running ones."""
+        zeros, ones = (init.constant((x.shape[-1],), value) for value in (0.0, 1.0))
+        trained = {"scale": init.constant((x.shape[-1],), self.scale_init), "bias": zeros}
+        running = {"mean": zeros, "var": ones}
         fused = activate and mode.activation == "relu"
-        y = self._normalize(x, mode, fused, residual)
+        if self.is_initializing():
+            declare(self, trained)
+            declare(self, running, "batch_stats")
+            y = x
+        else:
+            scale, bias = (parameter(self, name, spec) for name, spec in trained.items())
+            moments = (variable(self, "batch_stats", name, spec) for name, spec in running.items())
+            y = self._normalize(x, mode, *moments, scale=scale, bias=bias, relu=fused, residual=residual)
         return self._activated(y, mode) if activate and not fused else y
 
     def _activated(self, y: Array, mode: Mode) -> Array:
         return activate(y, mode, "prelu")
 
-    def _normalize(self, x: Array, mode: Mode, relu: bool, residual: Array | None) -> Array:
-        zeros, ones = (init.constant((x.shape[-1],), value) for value in (0.0, 1.0))
-        trained = {"scale": init.constant((x.shape[-1],), self.scale_init), "bias": zeros}
-        running = {"mean": zeros, "var": ones}
-        if self.is_initializing():
-            declare(self, trained)
-            declare(self, running, "batch_stats")
-            return x
-        scale, bias = (parameter(self, name, spec) for name, spec in trained.items())
-        mean, var = (variable(self, "batch_stats", name, spec) for name, spec in running.items())
+    def _normalize(self, x: Array, mode: Mode, mean: Array, var: Array, **rest: Any) -> Array:
         if not mode.train:
-            return norm.normalize(x, mean, var, scale, bias, eps=self.eps, relu=relu, residual=residual)
-        statistics = partial(norm.ghost_batch_norm, ghost=mode.ghost) if mode.ghost else norm.batch_norm
-        y, *batch = statistics(x, scale, bias, eps=self.eps, relu=relu, residual=residual)
+            return norm.normalize(x, mean, var, eps=self.eps, **rest)
+        batch_norm = partial(norm.ghost_batch_norm, ghost=mode.ghost) if mode.ghost else norm.batch_norm
+        y, *batch = batch_norm(x, eps=self.eps, **rest)
         self._update("mean", mean, batch[0])
         self._update("var", var, batch[1])
         return y

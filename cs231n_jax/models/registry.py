@@ -44,7 +44,10 @@ class Precision(enum.Enum):
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class ModelConfig:
-    """A model of the registry. `options` always holds every option that the name leaves free."""
+    """A model of the registry. `options` always holds every option that the name leaves free.
+
+    Those of every model: num_classes, frozen, remat, activation, and ghost_batch, for which it needs batch norm.
+    """
 
     name: str = "resnet20"
     options: dict = dataclasses.field(default_factory=dict)

@@ -41,15 +41,19 @@ def leaky_relu(x: Float[Array, "*n"], slope: float = 0.01) -> Float[Array, "*n"]
 def prelu(x: Float[Array, "*n c"], slope: Float[Array, " c"]) -> Float[Array, "*n c"]:
     """Return x for x > 0, else slope·x with a learned slope for each channel.
 
-    Derivatives: 1 or slope for x, as in `leaky_relu`; Σ min(x, 0)·dy for the slope.
+    Derivatives: 1 or slope for x, as in `leaky_relu`; Σ min(x, 0)·dy for the slope, summed in the slope's dtype.
 
     Args:
         x: [..., c], float.
-        slope: [c], of the same dtype; usually starts at 0.25.
+        slope: [c], of the same dtype or, for bfloat16 images, in float32; usually starts at 0.25.
+
+    Returns:
+        the result in the dtype of x.
 
     Reference: He et al. 2015 ("Delving deep into rectifiers"), equations 1 and 4.
     """
-    return jnp.where(x > 0, x, lax.broadcast_in_dim(slope, x.shape, (x.ndim - 1,)) * x)
+    slopes = lax.broadcast_in_dim(slope, x.shape, (x.ndim - 1,)).astype(x.dtype)
+    return jnp.where(x > 0, x, slopes * x)
 
 
 def elu(x: Float[Array, "*n"], alpha: float = 1.0) -> Float[Array, "*n"]:
@@ -77,7 +81,8 @@ def get(name: str) -> Callable[[Array], Array]:
     """Return the activation function called `name`.
 
     Args:
-        name: sigmoid, tanh, relu, leaky_relu or elu. (`prelu` has a parameter and is called directly.)
+        name: sigmoid, tanh, relu, leaky_relu or elu. (`prelu` has a parameter: it is called directly, and models
+            with activation="prelu" own its slopes.)
 
     Raises:
         ValueError: for any other name; the nearest right one is suggested.

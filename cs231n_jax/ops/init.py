@@ -60,6 +60,10 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 def he_normal(shape: tuple[int, ...], mode: Literal["fan_in", "fan_out"] = "fan_in") -> Spec:
     """N(0, 2 / fan): keeps the second moment through a ReLU layer.
 
+    Models start so whatever their option `activation` says. To keep the moment exactly, a leaky ReLU or PReLU would
+    want 2 / ((1 + slope²)·fan) (equation 15: 6 % less at slope ¼); to keep small signals, tanh and ELU, whose slope at
+    0 is 1, 1 / fan (`lecture_xavier`), and the sigmoid, whose slope there is ¼, 16 / fan.
+
     Reference: He, Zhang, Ren, Sun 2015, "Delving Deep into Rectifiers", equations 10 (fan_in) and 14 (fan_out);
     torch.nn.init.kaiming_normal_ with nonlinearity="relu".
     """

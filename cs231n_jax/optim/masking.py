@@ -150,7 +150,7 @@ def by_path(predicate: Predicate) -> Callable[[PyTree], PyTree]:
 
 
 def not_vectors(params: PyTree) -> PyTree:
-    """The mask that leaves biases and the scale and shift of normalisation (fewer than two axes) out."""
+    """The mask that leaves biases, slopes and the scale and shift of normalisation (fewer than two axes) out."""
     return jax.tree.map(lambda p: jnp.ndim(p) >= 2, params)
 
 

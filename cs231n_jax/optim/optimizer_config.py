@@ -58,7 +58,7 @@ class OptimizerConfig:
     initial_accumulator: float = 0.0  # adagrad, rmsprop
     weight_decay: float = 0.0
     decay_mode: DecayMode = DecayMode.COUPLED
-    decay_vectors: bool = True  # off: biases and the scale and shift of normalisation do not decay
+    decay_vectors: bool = True  # off: biases, slopes, scale and shift of normalisation do not
     clip_norm: float = 0.0
     clip_value: float = 0.0
     max_norm: float = 0.0  # bound on the norm of each unit's incoming weights, kept after every update

@@ -176,6 +176,14 @@ def test_export_checks_shapes():
         torchvision.export("resnet18", params, model_state, num_classes=5)
 
 
+def test_learned_slopes_have_no_place_in_torch_s_networks():
+    model, image = models.create("resnet8"), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    weights = torchvision.export("resnet8", *functional.init(model, 0, image))
+    torchvision.load("resnet8", weights, activation="elu")
+    with pytest.raises(ValueError, match=r"nothing like stage1_block1/norm1/prelu/slope: take the model with its own"):
+        torchvision.load("resnet8", weights, activation="prelu")
+
+
 def test_mismatches_are_named():
     options = NARROW["googlenet"]
     variables = functional.init(models.create("googlenet", **options), 0, image(224))

@@ -1,6 +1,7 @@
 """What is refused: options of a wrong type, out of range or at odds with each other; batches that are none."""
 
 import functools
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from cs231n_jax import models
-from cs231n_jax.models import functional, registry
+from cs231n_jax.models import base, functional, registry
 from cs231n_jax.ops import activations
 from tests.descriptors import MODELS
 
@@ -63,7 +64,9 @@ def test_every_option_has_a_type_that_is_checked(name):
         ("fractalnet20", "columns", 11, "must be an integer from 1 to 10"),
         ("lenet5", "padding", -1, "must be an integer from 0"),
         ("lenet5", "variant", "1989", "'1998'"),
-        ("lenet5", "activation", "swish", "'leaky_relu'"),
+        ("lenet5", "activation", "swish", "'standard', 'sigmoid'"),
+        ("resnet20", "activation", "swish", "must be one of 'sigmoid', 'tanh', 'relu', 'leaky_relu', 'elu', 'prelu'"),
+        ("resnet20", "ghost_batch", -1, "must be an integer from 0"),
         ("alexnet", "scale", 0, "must be a number above 0 and up to"),
         ("alexnet", "scale", float("nan"), "must be a number above 0"),
         ("alexnet", "variant", "caffe", "'torchvision', 'paper'"),
@@ -103,9 +106,11 @@ def test_no_layer_is_scaled_to_nothing(name, scale):
 
 
 def test_activations_are_those_of_the_operators():
-    for name in ("sigmoid", "tanh", "relu", "leaky_relu", "elu"):
+    names = typing.get_args(base.Activation)
+    for name in names:
         assert models.create("mlp", activation=name).activation == name
-    assert set(activations._BY_NAME) == {"sigmoid", "tanh", "relu", "leaky_relu", "elu"}
+        assert models.create("lenet5", activation=name).activation == name
+    assert set(names) == {*activations._BY_NAME, "prelu"}
 
 
 # --- images ---

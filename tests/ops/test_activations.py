@@ -41,16 +41,42 @@ def test_what_is_not_a_number_stays_so(name):
     assert jnp.isnan(activations.get(name)(jnp.asarray([jnp.nan]))).all()
 
 
-def test_prelu(x64):
+SLOPES = [0.25, 0.0, -0.5, 1.5]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-15), ("float32", 2e-7), ("bfloat16", 2**-7)])
+def test_prelu(dtype, tolerance, x64):
+    """At every point with every slope: the value, and the derivatives for both."""
+    x = jnp.asarray(np.repeat(np.array(POINTS)[:, None], len(SLOPES), 1), jnp.dtype(dtype))
+    slope = jnp.asarray(SLOPES, x.dtype)
+    y, pull = jax.vjp(activations.prelu, x, jnp.broadcast_to(slope, x.shape[-1:]))
+    pairs = [[(float(point), value) for point, value in zip(row, SLOPES)] for row in x]
+    dx, dslope = pull(jnp.ones_like(y))
+    assert y.dtype == dx.dtype == dslope.dtype == x.dtype
+    for actual, name in ((y, "prelu"), (dx, "prelu_derivative")):
+        desired = [[getattr(reference, name)(*pair) for pair in row] for row in pairs]
+        np.testing.assert_allclose(np.asarray(actual, np.float64), desired, rtol=tolerance, atol=tolerance)
+    each = [[reference.prelu_slope_derivative(*pair) for pair in row] for row in pairs]
+    np.testing.assert_allclose(np.asarray(dslope, np.float64), np.sum(each, axis=0), rtol=2 * tolerance)
+
+
+def test_prelu_against_central_differences(x64):
     random = np.random.default_rng(0)
-    x, slope = jnp.asarray(random.standard_normal((5, 4, 3))), jnp.asarray([0.25, 0.0, -0.5])
-    expected = np.where(np.asarray(x) > 0, x, np.asarray(slope) * np.asarray(x))
-    np.testing.assert_allclose(activations.prelu(x, slope), expected, rtol=1e-15)
+    x = random.standard_normal((5, 4, 3))
     on_device = lambda x, slope: activations.prelu(jnp.asarray(x), jnp.asarray(slope))  # noqa: E731
-    check_grads(on_device, (x, slope), order=2, eps=1e-6, atol=1e-7, rtol=1e-7)
-    gradients = jax.grad(lambda x, slope: activations.prelu(x, slope).sum(), (0, 1))(x * 1e4, slope)
-    np.testing.assert_allclose(gradients[1], np.minimum(np.asarray(x) * 1e4, 0).sum((0, 1)), rtol=1e-12)
-    assert jnp.isfinite(gradients[0]).all()
+    check_grads(on_device, (x, np.array([0.25, 0.0, -0.5])), order=2, eps=1e-6, atol=1e-7, rtol=1e-7)
+
+
+def test_the_slope_s_gradient_is_summed_in_its_own_dtype():
+    """In bfloat16 a sum of ones stops at 256."""
+    x, slope = -jnp.ones((40_000, 2), jnp.bfloat16), jnp.asarray([0.25, 0.5])
+    y, pull = jax.vjp(activations.prelu, x, slope)
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_allclose(pull(jnp.ones_like(y))[1], [-40_000.0, -40_000.0], rtol=1e-6)
+
+
+def test_prelu_keeps_what_is_not_a_number():
+    assert jnp.isnan(activations.prelu(jnp.asarray([[jnp.nan]]), jnp.asarray([0.25]))).all()
 
 
 @pytest.mark.parametrize(

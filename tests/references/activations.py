@@ -35,6 +35,18 @@ def leaky_relu_derivative(x):
     return 1.0 if x > 0 else 0.01
 
 
+def prelu(x, slope):
+    return x if x > 0 else slope * x
+
+
+def prelu_derivative(x, slope):
+    return 1.0 if x > 0 else slope
+
+
+def prelu_slope_derivative(x, slope):
+    return min(x, 0.0)
+
+
 def elu(x):
     return x if x > 0 else math.expm1(x)
 
