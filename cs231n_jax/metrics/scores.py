@@ -17,8 +17,24 @@ def standard_error(accuracy: float, examples: int) -> float:
 
 def negative_log_likelihood(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Mean of −ln p(label), in nats."""
+    return float(np.mean(nats(probabilities, labels)))
+
+
+def nats(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """−ln p(label) of each example, from probabilities [N, K] and labels [N]."""
     of_label = probabilities[np.arange(len(labels)), labels]
-    return float(-np.mean(np.log(np.maximum(of_label, np.finfo(np.float64).tiny))))
+    return -np.log(np.maximum(of_label, np.finfo(np.float64).tiny))
+
+
+def paired_difference(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """(mean of a − b, its standard error s / √N), for two scores [N] of the same examples.
+
+    s is the standard deviation of the N differences, with N − 1 below; the error is NaN for one example. What both
+    find easy or hard cancels, so that a difference can be certain that two separate standard errors would hide.
+    """
+    difference = np.asarray(a, np.float64) - np.asarray(b, np.float64)
+    error = np.std(difference, ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else np.nan
+    return float(np.mean(difference)), float(error)
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:

@@ -84,11 +84,11 @@ def compare(
         Interrupted: `should_stop` said so.
     """
     evaluator = Evaluator(assembly, should_stop)
-    labels = _labels(assembly)
+    labels = labels_of(assembly)
     rows: list[Row] = []
 
     def add(name: str, probabilities: np.ndarray) -> None:
-        rows.append({"name": name, **_score(probabilities, labels, thorough)})
+        rows.append({"name": name, **score(probabilities, labels, thorough)})
 
     choices, sizes, total, logs = [], [], np.zeros(()), np.zeros(())
     several = len({member.workdir for member in members}) > 1
@@ -203,12 +203,14 @@ def _normalised(logs: np.ndarray) -> np.ndarray:
     return p / np.sum(p, axis=-1, keepdims=True)
 
 
-def _labels(assembly: Assembly) -> np.ndarray:
+def labels_of(assembly: Assembly) -> np.ndarray:
+    """The labels of the evaluation split, [N]."""
     source = assembly.eval_source
     return source[np.arange(len(source))]["label"]
 
 
-def _score(probabilities: np.ndarray, labels: np.ndarray, thorough: bool) -> Row:
+def score(probabilities: np.ndarray, labels: np.ndarray, thorough: bool = False) -> Row:
+    """A row but for its name, from probabilities [N, K] and labels [N]."""
     wrong = int(np.sum(np.argmax(probabilities, axis=-1) != labels))
     row: Row = {
         "accuracy": 1 - wrong / len(labels),

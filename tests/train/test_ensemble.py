@@ -80,7 +80,7 @@ def test_averages_of_predictions_are_what_they_say(thorough):
     chosen, found = thorough
     evaluator = ensemble.Evaluator(assemble(config_of()))
     logs = np.stack([evaluator.log_probabilities(*members.load(m)) for m in chosen])
-    labels = ensemble._labels(assemble(config_of()))
+    labels = ensemble.labels_of(assemble(config_of()))
     arithmetic = np.exp(logs).mean(0)
     geometric = np.prod(np.exp(logs), axis=0) ** (1 / 3)
     geometric /= geometric.sum(-1, keepdims=True)
