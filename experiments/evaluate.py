@@ -51,7 +51,7 @@ def _ways() -> list[marginalise.Way]:
     try:
         return [marginalise.parse(text) for text in texts]
     except ValueError as error:
-        raise UsageError(f"--marginalise={','.join(texts)}: {error}") from error
+        raise UsageError(f"--marginalise={error}") from error
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import numpy as np
 from cs231n_jax.metrics import Mean
 from cs231n_jax.models import functional
 from cs231n_jax.ops import augment, losses, penalties
+from cs231n_jax.ops.precision import at_least_float32
 from cs231n_jax.tasks.base import Augment, Metrics
 from cs231n_jax.typing import Array, Batch, Key, ModelState, Params
 
@@ -72,7 +73,7 @@ class Classification:
         """Logits [N, K] in float32 (or float64)."""
         images = self._standardize(batch["image"])
         logits, _ = functional.apply(self.model, params, model_state, images, key=key, noise=noise)
-        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        return logits.astype(at_least_float32(logits.dtype))
 
     def summarize(self, metrics: Metrics) -> dict[str, float]:
         """loss (the cross-entropy in nats, the hinge in units of the scores), accuracy in [0, 1]."""

@@ -71,14 +71,14 @@ def parse(text: str) -> Way:
     """
     name = next((name for name in KINDS if text == name or text.startswith(f"{name}:")), None)
     if name is None:
-        raise ValueError(f"{text!r} is no way to predict{nearest(text, KINDS)}: give {ALLOWED}")
+        raise ValueError(f"{text or repr(text)} is no way to predict{nearest(text, KINDS)}: give {ALLOWED}")
     kind, given = KINDS[name], text[len(name) + 1 :]
     if not kind.number and text != name:
-        raise ValueError(f"{text!r}: {name} takes no number, so write {name}")
+        raise ValueError(f"{text}: {name} takes no number, so write {name}")
     if text == name and (kind.default is not None or not kind.number):
         return Way(name, kind, kind.default or 0)
     if not (given.isascii() and given.isdecimal() and 1 <= int(given) <= MOST):
-        raise ValueError(f"{text!r}: {name} wants the number of {kind.number}, 1 to {MOST:,}, as in {name}:8")
+        raise ValueError(f"{text}: {name} wants the number of {kind.number}, 1 to {MOST:,}, as in {name}:8")
     return Way(text, kind, int(given))
 
 
@@ -96,6 +96,7 @@ def log_probabilities(
 
     log p = log(1/V Σ_v softmax(logits_v)), v over the passes or views; batch norm uses its running statistics in all
     of them. Pass i of `mc` draws from key i of split(key, K), whatever `together` is.
+    Scores that were trained by a hinge loss go through the softmax too.
 
     Args:
         task: gives logits [N, K].

@@ -74,6 +74,25 @@ def test_evaluate_an_earlier_snapshot(workdir):
     assert f"snapshot at step {first}" in good("evaluate", f"--workdir={workdir}", f"--step={first}")
 
 
+def test_evaluate_sets_averages_over_views_beside_one_pass(workdir):
+    output = good("evaluate", f"--workdir={workdir}", "--marginalise=tta:flip,tta:shifts:1,tta:ten_crop:7")
+    last = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
+    assert re.search(rf"exact\W+{last['accuracy']:.2%}\W+{last['loss']:.4f}\W+\d+ of 899\W+\n", output)
+    for name in ("tta:flip", "tta:shifts:1", "tta:ten_crop:7"):
+        assert re.search(rf"{name} .* \d+ of 899 .*[+-]\d+\.\d+% ± \d+\.\d+% .*[+-]\d+\.\d+ ± \d+\.\d+", output)
+    message = fails("evaluate", f"--workdir={workdir}", "--marginalise=mc:4")
+    assert "mc:4: model resnet8 has no noise to average over" in message
+
+
+def test_evaluate_averages_over_the_noise_of_a_run(tmp_path):
+    noisy = ("--config.model.options.depth_drop_rate=0.3", "--config.train.steps=42")
+    good("train", f"--workdir={tmp_path / 'run'}", *SHORT, *noisy)
+    words = ("evaluate", f"--workdir={tmp_path / 'run'}", "--marginalise=exact,mc:3")
+    output = good(*words)
+    assert re.search(r"mc:3 .* \d+ of 899 .*% ± \d+\.\d+%", output)
+    assert output == good(*words, "--step=42")  # the draws are those of the run's seed
+
+
 def test_ensemble_repeats_the_table_of_the_run(workdir):
     output = good("ensemble", f"--workdir={workdir}")
     for row in json.loads((workdir / "result.json").read_text())["members"]:
@@ -172,6 +191,11 @@ def test_replay_config_is_the_same_run(workdir):
     [
         ("evaluate", [], 2, "workdir"),
         ("evaluate", ["--workdir=/nowhere"], 1, "holds no run"),
+        ("evaluate", ["--workdir=/nowhere", "--marginalise=mc:0"], 2, "--marginalise=mc:0: mc wants the number of pas"),
+        ("evaluate", ["--workdir=/nowhere", "--marginalise=mc,exact"], 2, "--marginalise=mc: mc wants the number of p"),
+        ("evaluate", ["--workdir=/nowhere", "--marginalise=tta:flop"], 2, "tta:flop is no way to predict (did you mea"),
+        ("evaluate", ["--workdir=/nowhere", "--marginalise="], 2, "--marginalise is empty: give some of exact, mc:K"),
+        ("evaluate", ["--workdir=/nowhere", "--marginalise=exact", "--together=0"], 2, "together"),
         ("ensemble", ["--workdir=/nowhere"], 1, "holds no run"),
         ("reproduce", [], 2, "give one record"),
         ("reproduce", ["/nowhere"], 1, "is no record"),

@@ -166,24 +166,24 @@ def test_names(text, number):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("mc", "'mc': mc wants the number of passes with noise on, 1 to 100,000, as in mc:8"),
-        ("mc:", "'mc:': mc wants the number"),
-        ("mc:0", "'mc:0': mc wants the number"),
-        ("mc:-1", "'mc:-1': mc wants the number"),
-        ("mc:²", "'mc:²': mc wants the number"),
-        ("mc:1.5", "'mc:1.5': mc wants the number"),
-        ("mc:999999", "1 to 100,000"),
-        ("mc:8:8", "'mc:8:8': mc wants the number"),
-        ("tta:shifts:0", "tta:shifts wants the number of pixels"),
-        ("tta:ten_crop:", "tta:ten_crop wants the number of pixels a side of a crop"),
-        ("tta:flip:2", "'tta:flip:2': tta:flip takes no number, so write tta:flip"),
-        ("exact:", "exact takes no number"),
-        ("tta:flipp", r"'tta:flipp' is no way to predict \(did you mean tta:flip\?\): give exact, mc:K, tta:flip"),
+        ("mc", "mc: mc wants the number of passes with noise on, 1 to 100,000, as in mc:8"),
+        ("mc:", "mc:: mc wants the number"),
+        ("mc:0", "mc:0: mc wants the number"),
+        ("mc:-1", "mc:-1: mc wants the number"),
+        ("mc:²", "mc:²: mc wants the number"),
+        ("mc:1.5", "mc:1.5: mc wants the number"),
+        ("mc:999999", "mc:999999: mc wants the number of passes with noise on, 1 to 100,000"),
+        ("mc:8:8", "mc:8:8: mc wants the number"),
+        ("tta:shifts:0", "tta:shifts:0: tta:shifts wants the number of pixels"),
+        ("tta:ten_crop:", "tta:ten_crop:: tta:ten_crop wants the number of pixels a side of a crop"),
+        ("tta:flip:2", "tta:flip:2: tta:flip takes no number, so write tta:flip"),
+        ("exact:", "exact:: exact takes no number"),
+        ("tta:flipp", r"tta:flipp is no way to predict \(did you mean tta:flip\?\): give exact, mc:K, tta:flip"),
         ("", "'' is no way to predict: give exact"),
     ],
 )
 def test_wrong_names_say_what_is_allowed(text, message):
-    with pytest.raises(ValueError, match=f"^{message}|{message}"):
+    with pytest.raises(ValueError, match=f"^{message}"):
         marginalise.parse(text)
 
 
