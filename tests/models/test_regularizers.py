@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 
 from cs231n_jax import models
 from cs231n_jax.models import functional
+from cs231n_jax.models.base import Mode
+from cs231n_jax.models.layers import dropout
 from tests import key_record
 from tests.descriptors import MODELS, images
 
@@ -197,3 +200,30 @@ def test_spatial_dropout_draws_a_number_for_each_example_and_channel(name):
     assert whole == [(n, 1, 1, c) for n, h, w, c in single]
     still = runner(row.model(drop_rate=0.3, spatial_dropout=True))(variables, x, None)
     np.testing.assert_array_equal(still, runner(row.model(drop_rate=0.0))(variables, x, None))
+
+
+class Dropped(nn.Module):
+    """What two draws of one layer keep, and a draw each of the two layers inside it: [layers, N, C]."""
+
+    spatial: bool
+    depth: int = 1
+
+    @nn.compact
+    def __call__(self, x, mode):
+        kept = [dropout(self, x, 0.4, mode, self.spatial)[:, 0, 0] != 0 for _ in range(2)]
+        inside = [Dropped(self.spatial, 0, name=name)(x, mode)[0] for name in "ab" if self.depth]
+        return jnp.stack(kept + inside)
+
+
+@pytest.mark.parametrize("spatial", [False, True])
+def test_layers_examples_and_steps_drop_independently(spatial):
+    """Each unit of each layer is kept with probability 0.6; no two of the 24 are correlated, now or a step apart."""
+    draws, x = 4000, jnp.ones((2, 1, 1, 3))
+    keys = jax.vmap(lambda step: jax.random.fold_in(jax.random.key(0), step))(jnp.arange(draws))
+    apply = functools.partial(Dropped(spatial).apply, {}, x, Mode(train=False, noise=True))
+    kept = np.asarray(jit(jax.vmap(lambda key: apply(rngs={"noise": key})))(keys)).reshape(draws, -1)
+    assert kept.shape[1] == 24
+    np.testing.assert_allclose(kept.mean(0), 0.6, atol=4.5 * np.sqrt(0.24 / draws))
+    together = np.corrcoef(kept.T)[~np.eye(24, dtype=bool)]
+    apart = np.corrcoef(kept[:-1].T, kept[1:].T)[:24, 24:]
+    assert max(np.abs(together).max(), np.abs(apart).max()) < 4.8 / np.sqrt(draws)  # of 852 correlations
