@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cs231n_jax.data import terms
+
 Part = typing.Literal["train", "eval"]
 
 
@@ -99,15 +101,6 @@ class First:
 MOST_PADDING = 4096
 
 
-class Augment(enum.Enum):
-    """How training images are changed at random, on the device."""
-
-    NONE = "none"
-    CROP = "crop"
-    FLIP = "flip"
-    CROP_FLIP = "crop_flip"
-
-
 class Normalization(enum.Enum):
     """What is subtracted from pixels in 0 … 1, and what they are divided by, per channel."""
 
@@ -130,8 +123,12 @@ class DataConfig:
         eval_batch_size: the same for evaluation; 0 means twice the training batch (no gradients are held).
         train_split: name of the training split; TFDS sets take slices too ("train[:45000]").
         eval_split: name of the evaluation split; "" means test, or else validation, or val.
-        augment: random changes of the training images.
-        augment_padding: pixels that a random crop may shift by, to each side.
+        augment: random changes of the training images, on the device, in the order written: "none", or terms with +
+            between, as in "crop:4+flip+cutout:8". Terms: crop[:padding], reflect_crop[:padding] (mirrored at the
+            edges instead of black), flip, crop_flip[:padding] (both, compiled faster), alternating_flip (at random in
+            the first epoch, then in turn), resized_crop[:smallest area], cutout:size, jitter:strength[:hue],
+            lighting[:std].
+        augment_padding: pixels that a random crop may shift by, to each side, where its term does not say.
         normalize: how pixels are normalised.
         limit: train on the first n examples only; 0 means all.
         image_size: crop images to a centred square and resize it to this side; 0 means that they must all have one
@@ -144,7 +141,7 @@ class DataConfig:
     eval_batch_size: int = 0
     train_split: str = "train"
     eval_split: str = ""
-    augment: Augment = Augment.NONE
+    augment: str = "none"
     augment_padding: int = 4
     normalize: Normalization = Normalization.DATASET
     limit: int = 0
@@ -161,10 +158,16 @@ class DataConfig:
         for field in ("eval_batch_size", "augment_padding", "limit", "image_size"):
             if getattr(self, field) < 0:
                 raise ValueError(f"data.{field} is {getattr(self, field)}; it must be 0 or more")
+        terms.parse(self.augment)
         if self.augment_padding > MOST_PADDING:
             raise ValueError(
                 f"data.augment_padding is {self.augment_padding}; it must be at most {MOST_PADDING} pixels"
             )
+
+    @property
+    def alternating_flips(self) -> bool:
+        """Whether batches have to say which images are mirrored."""
+        return any(term.name == terms.ALTERNATING_FLIP for term in terms.parse(self.augment))
 
     @property
     def evaluation_batch_size(self) -> int:

@@ -21,6 +21,22 @@ def permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     return np.argsort(numbers, kind="stable")
 
 
+def alternating_flips(seed: int, epoch: int, size: int) -> np.ndarray:
+    """Which examples are mirrored in an epoch: at random in the first, then every example in turn.
+
+    flip = (bit of the example + epoch) mod 2, the bits from a Philox generator whose key is made of (seed, "flip")
+
+    Returns:
+        bool [size].
+
+    Reference: Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", section 3.6.
+    *Deviation*: a generator's bit in place of the MD5 hash of the example's number.
+    """
+    key = hashlib.sha256(f"{seed} flip".encode()).digest()[:16]
+    numbers = np.random.Philox(key=np.frombuffer(key, "<u8").astype(np.uint64)).random_raw(size)
+    return (numbers >> np.uint64(63)).astype(bool) ^ bool(epoch % 2)
+
+
 class Pipeline:
     """Training batches, each computable without the ones before it.
 
@@ -32,6 +48,7 @@ class Pipeline:
         batch_size: examples per step over all processes.
         seed: what the order depends on.
         shuffle: False takes the examples as they stand, and never reaches the tail.
+        alternating: batches say in "flip", bool [b], which images `alternating_flips` mirrors.
         process_index: which slice of each batch this process reads.
         process_count: into how many equal slices a batch is cut.
 
@@ -46,6 +63,7 @@ class Pipeline:
         seed: int,
         shuffle: bool = True,
         *,
+        alternating: bool = False,
         process_index: int = 0,
         process_count: int = 1,
     ):
@@ -57,6 +75,7 @@ class Pipeline:
             )
         self.source, self.batch_size, self.seed, self.shuffle = source, batch_size, seed, shuffle
         self.steps_per_epoch = len(source) // batch_size
+        self._first_flips = alternating_flips(seed, 0, len(source)) if alternating else None
         self._order = (-1, np.empty(0, np.int64))  # the epoch last asked for, and its order
 
     def indices(self, step: int) -> np.ndarray:
@@ -68,8 +87,14 @@ class Pipeline:
         return self._epoch(epoch)[start : start + self.batch_size][self._slice]
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
-        """The examples for update number `step`: {"image": uint8 [b, H, W, C], "label": int32 [b]}."""
-        return self.source[self.indices(step)]
+        """The examples for update number `step`: {"image": uint8 [b, H, W, C], "label": int32 [b]}, and `draws`."""
+        return {**self.source[self.indices(step)], **self.draws(step)}
+
+    def draws(self, step: int) -> dict[str, np.ndarray]:
+        """What is decided anew for each example of an update, and no part of the data: {} or {"flip": bool [b]}."""
+        if self._first_flips is None:
+            return {}
+        return {"flip": self._first_flips[self.indices(step)] ^ bool(step // self.steps_per_epoch % 2)}
 
     def _epoch(self, epoch: int) -> np.ndarray:
         cached, order = self._order  # one tuple, so that a reading thread never sees half of a change

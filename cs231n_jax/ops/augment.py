@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Key, Num
+from jaxtyping import Array, Bool, Key, Num
 
 from cs231n_jax.ops.precision import at_least_float32
 
@@ -82,8 +82,20 @@ def random_flip(key: Key[Array, ""], images: Num[Array, "n h w c"]) -> Num[Array
 
 def _flip(images: Array, numbers: Array) -> Array:
     """Mirror the images whose number [n] in [0, 1) is below ½."""
-    flip = jax.lax.broadcast_in_dim(numbers < 0.5, images.shape, (0,))
-    return jnp.where(flip, images[:, :, ::-1], images)
+    return flip_where(images, numbers < 0.5)
+
+
+def flip_where(images: Num[Array, "n h w c"], flips: Bool[Array, " n"]) -> Num[Array, "n h w c"]:
+    """Mirror left to right the images whose flag is set.
+
+    Args:
+        images: [n, h, w, c] of any dtype.
+        flips: [n], which images; those of `data.pipeline.alternating_flips` for the alternating flip.
+
+    Returns:
+        [n, h, w, c] in the dtype of images.
+    """
+    return jnp.where(jax.lax.broadcast_in_dim(flips, images.shape, (0,)), images[:, :, ::-1], images)
 
 
 def standardize(

@@ -88,4 +88,4 @@ class TaskConfig:
             )
 
 
-Augment = Callable[[Key, Array], Array]
+Augment = Callable[[Key, Batch], Array]  # images [N, H, W, C] of the batch, changed

@@ -52,7 +52,7 @@ class Classification:
         noise_key = None
         if train and key is not None:
             augment_key, noise_key = jax.random.split(key)
-            images = self.augment(augment_key, images) if self.augment else images
+            images = self.augment(augment_key, batch) if self.augment else images
         outputs, model_state = functional.apply(
             self.model, params, model_state, self._standardize(images), key=noise_key, train=train, method="features"
         )

@@ -1,13 +1,13 @@
-"""From a config to a task: one row a task, one row a loss, one row an augmentation."""
+"""From a config to a task: one row a task, one row a loss."""
 
 import difflib
 from collections.abc import Callable
 from functools import partial
 
-from cs231n_jax.data import Augment, DataConfig, Info
+from cs231n_jax.data import DataConfig, Info
 from cs231n_jax.models import ModelConfig, create
-from cs231n_jax.ops import augment, losses
-from cs231n_jax.tasks.base import Augment as AugmentFunction
+from cs231n_jax.ops import losses
+from cs231n_jax.tasks import augmentations
 from cs231n_jax.tasks.base import Loss, Task, TaskConfig
 from cs231n_jax.tasks.classification import Classification, LossFunction
 
@@ -37,22 +37,13 @@ def _classification(task: TaskConfig, model: ModelConfig, data: DataConfig, info
         model=create(model.name, **model.options),
         mean=mean,
         std=std,
-        augment=_augment(data),
+        augment=augmentations.build(data, mean),
         label_smoothing=task.label_smoothing,
         dtype=model.dtype.value,
         scored_by=_LOSSES[task.loss](task),
         l1=task.l1,
         l2=task.l2,
     )
-
-
-def _augment(data: DataConfig) -> AugmentFunction | None:
-    return {
-        Augment.NONE: None,
-        Augment.CROP: partial(augment.random_crop, padding=data.augment_padding),
-        Augment.FLIP: augment.random_flip,
-        Augment.CROP_FLIP: partial(augment.random_crop_flip, padding=data.augment_padding),
-    }[data.augment]
 
 
 _LOSSES: dict[Loss, Callable[[TaskConfig], LossFunction]] = {

@@ -62,7 +62,7 @@ class Assembly:
     @cached_property
     def batch_shapes(self) -> dict[str, Any]:
         """The shapes of a training batch over all processes, with shardings, for abstract runs."""
-        batch = self.train_source[np.zeros(1, np.int64)]
+        batch = {**self.train_source[np.zeros(1, np.int64)], **self.pipeline.draws(0)}
         size, where = self.config.data.batch_size, sharding.batch_sharding(self.mesh)
         return {n: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype, sharding=where) for n, x in batch.items()}
 
@@ -110,6 +110,7 @@ def assemble(config: Config) -> Assembly:
         train_source,
         config.data.batch_size,
         config.seed,
+        alternating=config.data.alternating_flips,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )

@@ -53,22 +53,27 @@ def _resident(assembly: Assembly, most: int) -> Feed:
     across = NamedSharding(mesh, PartitionSpec(None, sharding.BATCH_AXES))
     one = jax.ShapeDtypeStruct((), np.int32, sharding=sharding.replicated(mesh))
     order = jax.ShapeDtypeStruct((most, pipeline.batch_size), np.int32, sharding=across)
+    draws = {name: jax.ShapeDtypeStruct(order.shape, x.dtype, sharding=across) for name, x in pipeline.draws(0).items()}
 
     def take(done: int, count: int) -> Any:
-        rows = np.stack([pipeline.indices(done + min(i, count - 1)) for i in range(most)]).astype(np.int32)
+        steps = [done + min(i, count - 1) for i in range(most)]
+        rows = np.stack([pipeline.indices(step) for step in steps]).astype(np.int32)
         order = jax.make_array_from_process_local_data(across, rows)
-        return data, order, sharding.replicate(np.int32(count), mesh)
+        each = [pipeline.draws(step) for step in steps]
+        drawn = {name: np.stack([draws[name] for draws in each]) for name in each[0]}
+        draws = {name: jax.make_array_from_process_local_data(across, x) for name, x in drawn.items()}
+        return data, order, sharding.replicate(np.int32(count), mesh), draws
 
     def apply(step: Step, state: TrainState, given: Any) -> TrainState:
-        data, order, count = given
-        return many_updates(step, state, data, order, count, mesh)
+        data, order, count, draws = given
+        return many_updates(step, state, data, order, count, mesh, draws)
 
     shapes = sharding.with_shardings(data, mesh, lambda shape, mesh: sharding.replicated(mesh))
-    return Feed((shapes, order, one), most, take, apply)
+    return Feed((shapes, order, one, draws), most, take, apply)
 
 
 def many_updates(
-    step: Step, state: TrainState, data: Batch, order: Array, count: Array | int, mesh: Mesh
+    step: Step, state: TrainState, data: Batch, order: Array, count: Array | int, mesh: Mesh, draws: Batch | None = None
 ) -> TrainState:
     """`count` updates in one loop, inside a compiled call.
 
@@ -79,10 +84,12 @@ def many_updates(
         order: int32 [at least count, batch], the examples of each update.
         count: how many rows of `order` are used.
         mesh: the devices, over which each batch is split.
+        draws: what else a batch holds, by name, [at least count, batch].
     """
+    draws = draws or {}
 
     def body(i: Any, state: TrainState) -> TrainState:
-        batch = {name: x[order[i]] for name, x in data.items()}
+        batch = {name: x[order[i]] for name, x in data.items()} | {name: x[i] for name, x in draws.items()}
         return step(state, jax.lax.with_sharding_constraint(batch, sharding.batch_sharding(mesh)))
 
     return jax.lax.fori_loop(0, count, body, state)

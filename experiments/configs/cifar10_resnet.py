@@ -12,7 +12,7 @@ Ours: see the README's table.
 """
 
 from cs231n_jax.config import Config, TrainConfig
-from cs231n_jax.data import Augment, DataConfig
+from cs231n_jax.data import DataConfig
 from cs231n_jax.models import ModelConfig
 from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
 
@@ -21,7 +21,7 @@ def get_config(name: str = "resnet20") -> Config:
     """`name`: resnet20 … resnet110."""
     return Config(
         model=ModelConfig(name=name),
-        data=DataConfig(name="cifar10", batch_size=128, augment=Augment.CROP_FLIP, augment_padding=4),
+        data=DataConfig(name="cifar10", batch_size=128, augment="crop_flip", augment_padding=4),
         optimizer=OptimizerConfig(name="momentum", learning_rate=0.1, momentum=0.9, weight_decay=1e-4),
         schedule=ScheduleConfig(
             name="step", boundaries=("50%", "75%"), factors=(0.1, 0.1), warmup="400" if name == "resnet110" else "0"

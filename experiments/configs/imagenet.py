@@ -12,7 +12,7 @@ Ours: not yet run.
 """
 
 from cs231n_jax.config import Config, TrainConfig
-from cs231n_jax.data import Augment, DataConfig, Normalization
+from cs231n_jax.data import DataConfig, Normalization
 from cs231n_jax.models import ModelConfig
 from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
 
@@ -26,7 +26,7 @@ def get_config(name: str = "resnet50") -> Config:
             eval_split="validation",
             image_size=224,
             batch_size=256,
-            augment=Augment.CROP_FLIP,
+            augment="crop_flip",
             augment_padding=16,
             normalize=Normalization.IMAGENET,
         ),

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cs231n_jax.config import Config, TrainConfig
-from cs231n_jax.data import Augment, DataConfig
+from cs231n_jax.data import DataConfig
 from cs231n_jax.metrics import scores
 from cs231n_jax.models import ModelConfig
 from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
@@ -56,13 +56,13 @@ class Setting(NamedTuple):
 
 
 DIGITS = Setting(
-    DataConfig(name="digits", batch_size=64, augment=Augment.CROP, augment_padding=1),
+    DataConfig(name="digits", batch_size=64, augment="crop", augment_padding=1),
     ModelConfig(name="resnet8", options={"width": 8}),
     epochs=30,
     seeds=3,
 )
 QUICK = ModelConfig(name="mlp")  # compiles in a second
-CIFAR = DataConfig(batch_size=128, augment=Augment.CROP_FLIP, augment_padding=4)
+CIFAR = DataConfig(batch_size=128, augment="crop_flip", augment_padding=4)
 SETTINGS = {
     "ensembling": DIGITS,
     "ensembling_cifar10": Setting(

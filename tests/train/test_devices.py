@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cs231n_jax.config import Config, TrainConfig
-from cs231n_jax.data import Augment, DataConfig
+from cs231n_jax.data import DataConfig
 from cs231n_jax.models import ModelConfig, Precision
 from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
 from cs231n_jax.train import plan, sharding, snapshots
@@ -25,7 +25,7 @@ def assembly_of(mesh, dtype=Precision.FLOAT32):
     return assemble(
         Config(
             model=ModelConfig(name="wrn16_4", options={"width": 4, "drop_rate": 0.3}, dtype=dtype),
-            data=DataConfig(name="digits", batch_size=64, augment=Augment.CROP_FLIP, augment_padding=1),
+            data=DataConfig(name="digits", batch_size=64, augment="crop_flip", augment_padding=1),
             optimizer=OptimizerConfig(name="momentum", learning_rate=0.1, momentum=0.9, weight_decay=1e-4),
             schedule=ScheduleConfig(name="cosine"),
             train=TrainConfig(steps="50"),

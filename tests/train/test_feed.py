@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cs231n_jax.config import Config, TrainConfig
-from cs231n_jax.data import Augment, DataConfig
+from cs231n_jax.data import DataConfig
 from cs231n_jax.models import ModelConfig
 from cs231n_jax.optim import OptimizerConfig
 from cs231n_jax.train import sharding, snapshots
@@ -30,7 +30,7 @@ def run(workdir, calls, fsdp=1, stop=None, devices=1, **durations):
     train = {"steps": "40", "log_every": "15", "eval_every": "0", "save_every": "25"} | durations
     config = Config(
         model=ModelConfig(name="lenet5", options={"padding": 4}),
-        data=DataConfig(name="digits", batch_size=32, augment=Augment.CROP_FLIP, augment_padding=1),
+        data=DataConfig(name="digits", batch_size=32, augment="crop_flip", augment_padding=1),
         optimizer=OptimizerConfig(name="adam", learning_rate=1e-3),
         train=TrainConfig(steps_per_call=calls, **train),
         mesh=sharding.MeshConfig(data=devices // fsdp, fsdp=fsdp),

@@ -216,7 +216,7 @@ def test_a_finished_run_prints_its_table_again(undisturbed):
     [
         (["--config.optimizer.learning_rat=0.1"], 2, "did you mean learning_rate?"),
         (["--config.seed=abc"], 2, "--config.seed=abc"),
-        (["--config.data.augment=crap"], 2, "crop"),
+        (["--config.data.augment=crap"], 1, "crop"),
         (["--confg=x"], 2, "confg"),
         (["--config=experiments/configs/nothing.py"], 2, "nothing.py"),
         (["--config.data.name=cifar10", "--config.data.dir=/nowhere/at/all"], 1, "/nowhere/at/all"),
