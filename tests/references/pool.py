@@ -51,3 +51,29 @@ def max_pool_gradient(x, dy, window, stride, padding=((0, 0), (0, 0)), ceil_mode
         row, column = np.unravel_index(np.argmax(pixels), pixels.shape)
         dx[n, top + row, left + column, c] += dy[n, p, q, c]
     return dx
+
+
+def regions(borders, overlapping):
+    """[(start, end)] of the pixels between neighbouring borders, as slices."""
+    return [(start, end + overlapping) for start, end in zip(borders[:-1], borders[1:])]
+
+
+def fractional_max_pool(x, rows, columns, overlapping):
+    """Graham 2014, section 2: x [n, h, w, c], the borders of each image: rows [n, p + 1], columns [n, q + 1]."""
+    y = np.zeros((len(x), len(rows[0]) - 1, len(columns[0]) - 1, x.shape[3]))
+    for n in range(len(x)):
+        for p, (top, bottom) in enumerate(regions(rows[n], overlapping)):
+            for q, (left, right) in enumerate(regions(columns[n], overlapping)):
+                y[n, p, q] = x[n, top:bottom, left:right].max((0, 1))
+    return y
+
+
+def fractional_max_pool_gradient(x, dy, rows, columns, overlapping):
+    """Each region's dy goes to its first maximum in row order."""
+    dx = np.zeros(x.shape)
+    for n, p, q, c in np.ndindex(*dy.shape):
+        (top, bottom), (left, right) = regions(rows[n], overlapping)[p], regions(columns[n], overlapping)[q]
+        pixels = x[n, top:bottom, left:right, c]
+        row, column = np.unravel_index(np.argmax(pixels), pixels.shape)
+        dx[n, top + row, left + column, c] += dy[n, p, q, c]
+    return dx

@@ -1,0 +1,223 @@
+"""Fractional max pooling: its sequences against their definition, maxima and gradients against float64 numpy."""
+
+import functools
+import itertools
+import math
+from fractions import Fraction
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.test_util import check_grads
+
+from cs231n_jax.ops import fractional_pool as fractional
+from tests.golden import make_fractional_pool as golden
+from tests.references import pool as reference
+
+PAIRS = [(size, out) for size in range(3, 41) for out in range(1, size) if size < 2 * out]
+KINDS = {"disjoint": False, "overlapping": True}
+CASES = list(itertools.product(KINDS.values(), ("random", "pseudorandom"), ("batch", "row")))
+
+
+def draw(size, dtype="float64", ties=False, n=3):
+    random = np.random.default_rng(0)
+    x = random.integers(-1, 2, (n, *size, 2)) if ties else random.standard_normal((n, *size, 2))
+    return jnp.asarray(x, dtype)
+
+
+def drawn_borders(key, x, size, overlapping, sequence, draw):
+    """The borders of each image as `fractional_max_pool` draws them, seen through images of their own coordinates."""
+    n, h, w, _ = x.shape
+    place = jnp.stack(jnp.broadcast_arrays(jnp.arange(h)[:, None], jnp.arange(w)), -1).astype("float32")
+    ends = fractional.fractional_max_pool(
+        key, jnp.stack([place] * n), size=size, overlapping=overlapping, sequence=sequence, draw=draw
+    )
+    ends = np.asarray(ends, int) + (not overlapping)
+    return [np.pad(ends[:, :, 0, 0], ((0, 0), (1, 0))), np.pad(ends[:, 0, :, 1], ((0, 0), (1, 0)))]
+
+
+# --- sequences ---
+
+
+@pytest.mark.parametrize("overlapping", KINDS.values(), ids=KINDS)
+def test_every_sequence_covers_the_image_by_ones_and_twos(overlapping):
+    for size, out in PAIRS:
+        sequences = [fractional.random_sequence(jax.random.key(size), size, out, overlapping=overlapping)]
+        sequences += [fractional.pseudorandom_sequence(u, size, out, overlapping=overlapping) for u in (0.01, 0.5, 0.99)]
+        for borders in map(np.asarray, sequences):
+            assert borders.shape == (out + 1,)
+            assert borders.dtype == np.int32
+            assert borders[0] == 0
+            assert borders[-1] == size - overlapping
+            assert set(np.diff(borders)) <= {1, 2}
+            covered = [range(*region) for region in reference.regions(borders, overlapping)]
+            assert {len(pixels) for pixels in covered} <= ({2, 3} if overlapping else {1, 2})
+            assert set().union(*covered) == set(range(size))
+            assert sum(map(len, covered)) == size + overlapping * (out - 1)
+
+
+@pytest.mark.parametrize("overlapping", KINDS.values(), ids=KINDS)
+def test_pseudorandom_sequences_are_those_of_the_paper(overlapping):
+    """a_i = ⌈α(i + u)⌉ in exact fractions, moved to begin at 0; the third u makes α·u whole."""
+    for size, out in PAIRS:
+        alpha = Fraction(size - overlapping, out)
+        for u in (Fraction(1, 8), Fraction(1, 2), Fraction(5, 8)):
+            expected = [math.ceil(alpha * (i + u)) - math.ceil(alpha * u) for i in range(out + 1)]
+            actual = fractional.pseudorandom_sequence(float(u), size, out, overlapping=overlapping)
+            np.testing.assert_array_equal(actual, expected)
+
+
+def test_all_shuffles_are_equally_probable():
+    """Two twos and three ones: ten shuffles, χ² of nine degrees of freedom, 27.9 in one case of a thousand."""
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    drawn = jax.vmap(lambda key: fractional.random_sequence(key, 7, 5, overlapping=False))(keys)
+    found, counts = np.unique(np.diff(drawn), axis=0, return_counts=True)
+    assert len(found) == 10
+    assert ((counts - 2000) ** 2 / 2000).sum() < 27.9
+
+
+def test_pseudorandom_sequences_have_the_frequencies_of_a_uniform_u():
+    """α = 11/8: each of eleven stretches of u has one sequence, some of them the same one."""
+    stretches = [fractional.pseudorandom_sequence((k + 0.5) / 11, 11, 8, overlapping=False) for k in range(11)]
+    expected, weights = np.unique(stretches, axis=0, return_counts=True)
+    x = jnp.broadcast_to(jnp.arange(11.0)[:, None, None], (11_000, 11, 1, 1))
+    pool = functools.partial(fractional.fractional_max_pool, size=(8, 1), overlapping=False, draw="row")
+    ends = np.asarray(pool(jax.random.key(1), x, sequence="pseudorandom"))[:, :, 0, 0]
+    found, counts = np.unique(ends + 1, axis=0, return_counts=True)
+    np.testing.assert_array_equal(found, expected[:, 1:])
+    wanted = weights * 1000
+    assert ((counts - wanted) ** 2 / wanted).sum() < 26.1  # χ² of up to eight degrees, one case of a thousand
+
+
+# --- the operator ---
+
+
+@pytest.mark.parametrize(("overlapping", "sequence", "each"), CASES)
+@pytest.mark.parametrize("ties", [False, True])
+def test_maxima_and_gradients(overlapping, sequence, each, ties, x64):
+    x, key, size = draw((13, 10), ties=ties), jax.random.key(3), (9, 6)
+    options = {"size": size, "overlapping": overlapping, "sequence": sequence, "draw": each}
+    borders = drawn_borders(key, x, size, overlapping, sequence, each)
+    y, pull = jax.vjp(jax.jit(lambda x: fractional.fractional_max_pool(key, x, **options)), x)
+    np.testing.assert_array_equal(y, reference.fractional_max_pool(np.asarray(x), *borders, overlapping))
+    dy = jnp.asarray(np.random.default_rng(1).standard_normal(y.shape))
+    expected = reference.fractional_max_pool_gradient(np.asarray(x), dy, *borders, overlapping)
+    np.testing.assert_allclose(pull(dy)[0], expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(("overlapping", "sequence", "each"), CASES)
+def test_gradients_against_central_differences(overlapping, sequence, each, x64):
+    options = {"overlapping": overlapping, "sequence": sequence, "draw": each}
+    jitted = jax.jit(lambda x: fractional.fractional_max_pool(jax.random.key(2), x, 1.5, **options))
+    check_grads(lambda x: jitted(jnp.asarray(x)), (draw((8, 7)),), order=1, modes=["rev"], eps=1e-6, atol=1e-7, rtol=1e-7)
+
+
+@pytest.mark.parametrize("name", golden.SIZES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_against_torch_where_both_rules_agree(name, kind, x64):
+    with np.load(golden.FILE) as stored:
+        x, y, *rest = (stored[f"{name}_{key}"] for key in ("x", "y", *(f"{kind}_{k}" for k in ("dy", "dx"))))
+        rows, columns = (jnp.asarray(stored[f"{name}_{kind}_{k}"]) for k in ("rows", "columns"))
+    dy, dx = rest
+    pool = functools.partial(fractional.max_between, rows=rows, columns=columns, overlapping=KINDS[kind])
+    ours, pull = jax.vjp(pool, jnp.asarray(x))
+    np.testing.assert_array_equal(np.asarray(ours)[dy != 0], y[dy != 0])
+    np.testing.assert_array_equal(pull(jnp.asarray(dy))[0], dx)
+
+
+def test_the_stored_numbers_send_gradients_both_ways():
+    with np.load(golden.FILE) as stored:
+        sent = {key: np.count_nonzero(value) for key, value in stored.items() if key.endswith("_dy")}
+    assert all(count > 0 for key, count in sent.items() if key != "all_ones_disjoint_dy"), sent
+    assert sent["all_ones_overlapping_dy"] == 3 * 6 * 5  # everywhere
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("name", golden.SIZES)
+def test_torch_still_gives_the_stored_numbers(name):
+    pytest.importorskip("torch")
+    with np.load(golden.FILE) as stored:
+        for key, value in golden.arrays(name).items():
+            np.testing.assert_array_equal(value, stored[key])
+
+
+def test_what_a_key_decides():
+    x, pool = draw((16, 16), "float32"), jax.jit(fractional.fractional_max_pool, static_argnames=("draw", "sequence"))
+    for sequence in ("random", "pseudorandom"):
+        once, again, other = (pool(jax.random.key(k), x, sequence=sequence) for k in (0, 0, 1))
+        np.testing.assert_array_equal(once, again)
+        assert (once != other).any()
+    fixed = pool(None, x)
+    np.testing.assert_array_equal(fixed, pool(None, x, sequence="pseudorandom", draw="row"))
+    middle = [fractional.pseudorandom_sequence(0.5, 16, 11, overlapping=True)[None]] * 2
+    np.testing.assert_array_equal(fixed, fractional.max_between(x, *middle, overlapping=True))
+
+
+def test_rows_and_columns_and_images_have_borders_of_their_own():
+    x = draw((40, 40), "float32", n=4)
+    for sequence in ("random", "pseudorandom"):
+        rows, columns = drawn_borders(jax.random.key(0), x, (28, 28), True, sequence, "row")
+        assert len(np.unique(np.concatenate([rows, columns]), axis=0)) == 8
+        rows, columns = drawn_borders(jax.random.key(0), x, (28, 28), True, sequence, "batch")
+        assert len(np.unique(rows, axis=0)) == len(np.unique(columns, axis=0)) == 1
+        assert (rows != columns).any()
+
+
+@pytest.mark.parametrize("each", ["batch", "row"])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+def test_dtype_and_size(each, dtype):
+    x = draw((18, 11), dtype)
+    y, pull = jax.vjp(lambda x: fractional.fractional_max_pool(jax.random.key(0), x, draw=each), x)
+    assert y.shape == (3, 12, 7, 2)
+    assert y.dtype == pull(y)[0].dtype == dtype
+
+
+def test_what_is_not_a_number_stays_so():
+    x = draw((6, 6), "float32").at[0, 1, 1, 0].set(jnp.nan)
+    for overlapping in KINDS.values():
+        pool = functools.partial(fractional.fractional_max_pool, jax.random.key(0), overlapping=overlapping)
+        y, pull = jax.vjp(pool, x)
+        assert jnp.isnan(y[0, ..., 0]).any()
+        assert jnp.isfinite(y[1:]).all()
+        assert float(pull(jnp.ones_like(y))[0].sum()) == y.size  # nothing of the gradient is lost
+
+
+@pytest.mark.parametrize("each", ["batch", "row"])
+def test_batch_over_eight_devices(each):
+    x = draw((12, 12), "float32", n=8)
+    pool = functools.partial(fractional.fractional_max_pool, jax.random.key(0), draw=each)
+    function = jax.jit(jax.grad(lambda x: jnp.sin(pool(x)).sum()))
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    spread = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
+    np.testing.assert_allclose(function(spread), function(x), rtol=0, atol=1e-6)
+    assert "all-gather" not in function.lower(spread).compile().as_text()
+
+
+def test_the_derivative_scatters_nothing():
+    traced = jax.jit(jax.grad(lambda x: fractional.fractional_max_pool(jax.random.key(0), x).sum()))
+    assert "scatter" not in traced.lower(draw((8, 8), "float32")).as_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ratio": 1.0}, "ratio is 1.0; it must lie above 1 and below 2"),
+        ({"ratio": 2.0}, "ratio is 2.0"),
+        ({"size": 3}, "8 pixels cannot be pooled to 3 by overlapping regions, which allow a size from 4 to 7"),
+        ({"size": 8}, "8 pixels cannot be pooled to 8"),
+        ({"size": (5, 9), "overlapping": False}, "disjoint regions, which allow a size from 4 to 8"),
+        ({"size": 0}, "size is 0"),
+        ({"sequence": "shuffled"}, "sequence is 'shuffled'"),
+        ({"draw": "channel"}, "draw is 'channel'"),
+    ],
+)
+def test_impossible_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        fractional.fractional_max_pool(jax.random.key(0), draw((8, 8), "float32"), **options)
+
+
+def test_an_image_of_one_pixel_has_no_overlapping_regions():
+    with pytest.raises(ValueError, match="allow no size at all"):
+        fractional.fractional_max_pool(None, draw((1, 1), "float32"), size=1)
