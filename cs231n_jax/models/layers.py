@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from cs231n_jax.models.base import Mode
 from cs231n_jax.models.functional import Unset
-from cs231n_jax.ops import activations, conv, init, norm
+from cs231n_jax.ops import activations, conv, fractional_pool, init, norm
 from cs231n_jax.ops import noise as regularizers
 from cs231n_jax.ops.window import output_size, padding_pairs, pair
 from cs231n_jax.typing import Array
@@ -202,3 +202,26 @@ def dropout(module: nn.Module, x: Array, drop_rate: float, mode: Mode, spatial: 
         return x
     drop = regularizers.spatial_dropout if spatial else regularizers.dropout
     return drop(module.make_rng("noise"), x, drop_rate=drop_rate)
+
+
+def fractional_max_pool(
+    module: nn.Module,
+    x: Array,
+    mode: Mode,
+    ratio: float,
+    *,
+    size: Size | None = None,
+    overlapping: bool = True,
+    sequence: str = "random",
+) -> Array:
+    """Fractional max pooling by the noise of `module`, one pair of sequences a batch; fixed ones where noise is off.
+
+    Deviation from the paper: inference without noise takes the pseudorandom sequence of u = ½ whatever `sequence` is.
+    The paper's average of several random passes is that of calls with noise=True.
+    """
+    if module.is_initializing():
+        height, width = fractional_pool.output_size(x.shape[1:3], ratio, size, overlapping)
+        return blank((x.shape[0], height, width, x.shape[3]), x)
+    key = module.make_rng("noise") if mode.noise else None
+    pool = fractional_pool.fractional_max_pool
+    return pool(key, x, ratio, size=size, overlapping=overlapping, sequence=sequence)

@@ -42,6 +42,7 @@ RANGES: dict[str, Range | tuple[int, ...]] = {
     "kernel5": (1, 3, 5, 7),  # an even one would change the size of the maps
     "padding": Range(0, 1024),
     "path_drop_rate": DROPPED,
+    "pool_ratio": Range(1, 2, above=True, below=True),
 }
 
 

@@ -12,7 +12,9 @@ import numpy as np
 
 from cs231n_jax.models import (
     alexnet,
+    convnet,
     densenet,
+    fmp,
     fractalnet,
     functional,
     googlenet,
@@ -28,7 +30,21 @@ from cs231n_jax.models.base import Model, Variant
 from cs231n_jax.models.option_types import checked
 from cs231n_jax.ops.init import Spec
 
-_FAMILIES = (mlp, lenet, alexnet, vgg, nin, googlenet, resnet, preresnet, densenet, fractalnet, squeezenet)
+_FAMILIES = (
+    mlp,
+    lenet,
+    alexnet,
+    vgg,
+    nin,
+    googlenet,
+    resnet,
+    preresnet,
+    densenet,
+    fractalnet,
+    squeezenet,
+    convnet,
+    fmp,
+)
 VARIANTS: dict[str, Variant] = {name: row for family in _FAMILIES for name, row in family.VARIANTS.items()}
 
 _LINEN_FIELDS = ("parent", "name")

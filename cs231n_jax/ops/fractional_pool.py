@@ -9,7 +9,6 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from cs231n_jax.ops.buffers import held
@@ -37,7 +36,8 @@ def fractional_max_pool(
         key: PRNG key; None for fixed borders, the pseudorandom ones of u = ½.
         x: images [n, h, w, c].
         ratio: how many pixels there are for one of the output along an axis, in (1, 2).
-        size: height and width of the output instead; one number or a pair. Default: ⌊h / ratio⌋, ⌊w / ratio⌋.
+        size: height and width of the output instead; one number or a pair. Default: ⌊h / ratio⌋, ⌊w / ratio⌋, or one
+            more where an image of few pixels needs it.
         overlapping: whether neighbouring regions share the pixels of their border.
         sequence: "random" or "pseudorandom", see the functions of that name.
         draw: "batch" for one pair of sequences for all images, "row" for one an image.
@@ -80,7 +80,9 @@ def fractional_max_pool(
 def output_size(
     image: tuple[int, ...], ratio: float, size: int | tuple[int, int] | None = None, overlapping: bool = True
 ) -> tuple[int, int]:
-    """Return the height and width that an image comes out with: ⌊h / ratio⌋, ⌊w / ratio⌋, or the size given.
+    """Return the height and width that an image comes out with: the size given, or ⌊h / ratio⌋, ⌊w / ratio⌋.
+
+    Where rounding down leaves more than two pixels to a region (3 pixels at a ratio of 1.9) it is rounded up.
 
     Args:
         image: height and width.
@@ -93,7 +95,8 @@ def output_size(
     """
     if size is None and not 1.0 < ratio < 2.0:
         raise ValueError(f"ratio is {ratio}; it must lie above 1 and below 2. Other pooling has whole ratios.")
-    height, width = (math.floor(s / ratio) for s in image) if size is None else pair(size, "size")
+    rounded = tuple(max(math.floor(s / ratio), (s - overlapping + 1) // 2) for s in image)
+    height, width = rounded if size is None else pair(size, "size")
     for pixels, out in zip(image, (height, width)):
         steps(pixels, out, overlapping)
     return height, width
@@ -121,9 +124,7 @@ def random_sequence(key: PRNGKeyArray, size: int, out: int, *, overlapping: bool
     return jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(increments, dtype=jnp.int32)])
 
 
-def pseudorandom_sequence(
-    u: float | Float[Array, ""], size: int, out: int, *, overlapping: bool
-) -> Int[Array, " m"]:
+def pseudorandom_sequence(u: float | Float[Array, ""], size: int, out: int, *, overlapping: bool) -> Int[Array, " m"]:
     """Return borders a_i = ⌈α·(i + u)⌉ − ⌈α·u⌉, i = 0 … out: the increments are spread as evenly as can be.
 
     Args:

@@ -2,8 +2,8 @@
 
 python -m tests.golden.make_fractional_pool        # needs torch; nothing of this package is imported
 
-Torch takes windows of 2×2 at places of its own. Such a window is a disjoint region where the next one begins two pixels
-later, and an overlapping one where it begins one pixel later: there both rules agree, and only there a gradient is sent.
+Torch takes windows of 2×2 at places of its own. Such a window is a disjoint region where the next one begins two
+pixels later, and an overlapping one where it begins one later: there both rules agree, and there gradients are sent.
 """
 
 from pathlib import Path
@@ -18,7 +18,8 @@ def borders(samples: np.ndarray, size: int, out: int, overlapping: bool) -> np.n
     """Where torch's windows begin along an axis, and where the last one ends [n, out + 1]; samples [n]."""
     steps = (size - 2) / (out - 1) * (np.arange(out - 1) + samples[:, None])
     starts = np.floor(steps) - np.floor(steps[:, :1])
-    return np.column_stack([starts, np.full((len(samples), 1), size - 2), np.full((len(samples), 1), size - overlapping)])
+    ends = np.tile([size - 2, size - overlapping], (len(samples), 1))
+    return np.concatenate([starts, ends], axis=1)
 
 
 def arrays(name: str) -> dict[str, np.ndarray]:

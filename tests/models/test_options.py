@@ -137,6 +137,10 @@ LAYOUTS = [
     ("fractalnet20", {}, 32),
     ("fractalnet20", {"widths": (4, 4), "drop_rates": (0.0, 0.0)}, 4),
     ("squeezenet", {}, 25),
+    ("convnet", {}, 8),
+    ("convnet", {"pooling": "fractional"}, 5),
+    ("convnet", {"pooling": "fractional", "pool_overlap": False}, 1),
+    ("fmp_digits", {}, 1),
 ]
 
 

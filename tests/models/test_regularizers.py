@@ -27,6 +27,7 @@ RATES = {
     "densenet40_12": {"drop_rate": 0.0},
     "fractalnet20": {"drop_rates": (0.0, 0.0), "path_drop_rate": 0.0, "global_rate": 0.0},
     "squeezenet": {"drop_rate": 0.0},
+    "convnet": {"drop_rate": 0.0},
 }
 ROWS = {str(row): row for row in MODELS}
 QUICK = ("stochastic_resnet110", "wrn28_10", "fractalnet20")

@@ -45,7 +45,8 @@ def drawn_borders(key, x, size, overlapping, sequence, draw):
 def test_every_sequence_covers_the_image_by_ones_and_twos(overlapping):
     for size, out in PAIRS:
         sequences = [fractional.random_sequence(jax.random.key(size), size, out, overlapping=overlapping)]
-        sequences += [fractional.pseudorandom_sequence(u, size, out, overlapping=overlapping) for u in (0.01, 0.5, 0.99)]
+        evenly = functools.partial(fractional.pseudorandom_sequence, size=size, out=out, overlapping=overlapping)
+        sequences += map(evenly, (0.01, 0.5, 0.99))
         for borders in map(np.asarray, sequences):
             assert borders.shape == (out + 1,)
             assert borders.dtype == np.int32
@@ -111,7 +112,8 @@ def test_maxima_and_gradients(overlapping, sequence, each, ties, x64):
 def test_gradients_against_central_differences(overlapping, sequence, each, x64):
     options = {"overlapping": overlapping, "sequence": sequence, "draw": each}
     jitted = jax.jit(lambda x: fractional.fractional_max_pool(jax.random.key(2), x, 1.5, **options))
-    check_grads(lambda x: jitted(jnp.asarray(x)), (draw((8, 7)),), order=1, modes=["rev"], eps=1e-6, atol=1e-7, rtol=1e-7)
+    on_device = lambda x: jitted(jnp.asarray(x))  # noqa: E731
+    check_grads(on_device, (draw((8, 7)),), order=1, modes=["rev"], eps=1e-6, atol=1e-7, rtol=1e-7)
 
 
 @pytest.mark.parametrize("name", golden.SIZES)
@@ -124,7 +126,7 @@ def test_against_torch_where_both_rules_agree(name, kind, x64):
     pool = functools.partial(fractional.max_between, rows=rows, columns=columns, overlapping=KINDS[kind])
     ours, pull = jax.vjp(pool, jnp.asarray(x))
     np.testing.assert_array_equal(np.asarray(ours)[dy != 0], y[dy != 0])
-    np.testing.assert_array_equal(pull(jnp.asarray(dy))[0], dx)
+    np.testing.assert_allclose(pull(jnp.asarray(dy))[0], dx, rtol=0, atol=1e-14)  # up to the order of four terms
 
 
 def test_the_stored_numbers_send_gradients_both_ways():

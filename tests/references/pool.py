@@ -1,5 +1,7 @@
 """Pooling in float64 numpy: one window after another, clipped to the image."""
 
+import itertools
+
 import numpy as np
 
 
@@ -55,7 +57,7 @@ def max_pool_gradient(x, dy, window, stride, padding=((0, 0), (0, 0)), ceil_mode
 
 def regions(borders, overlapping):
     """[(start, end)] of the pixels between neighbouring borders, as slices."""
-    return [(start, end + overlapping) for start, end in zip(borders[:-1], borders[1:])]
+    return [(start, end + overlapping) for start, end in itertools.pairwise(borders)]
 
 
 def fractional_max_pool(x, rows, columns, overlapping):
