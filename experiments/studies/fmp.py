@@ -27,8 +27,8 @@ def passes(workdir: Path, quick: bool) -> Result:
     mean over all groups of k among the 32 drawn, then over seeds of the whole training. The fixed pass takes the
     pseudorandom regions of u = ½.
 
-    Reference: Graham 2014, "Fractional Max-Pooling", section 4: on CIFAR-100, MNIST and CIFAR-10 twelve passes remove
-    between a tenth and a fifth of the errors and more, most of it within the first few.
+    Reference: Graham 2014, "Fractional Max-Pooling", section 4: CIFAR-10 error of 4.50 % with one
+    pass, 3.67 % with twelve, 3.47 % with a hundred.
     """
     seeds, epochs, counts = (1, 1, PASSES[:3]) if quick else (3, 30, PASSES)
     fixed, random = (np.array(part) for part in zip(*(_one_seed(seed, epochs, counts) for seed in range(seeds))))

@@ -31,6 +31,9 @@ MEMBERS = (
     "densenet40_12",
     "fractalnet20",
     "squeezenet",
+    "convnet",
+    "convnet-fractional",
+    "fmp_digits",
 )
 QUICK = ("mlp", "lenet5-1998", "resnet8")
 
