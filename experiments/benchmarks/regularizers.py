@@ -37,7 +37,7 @@ def run(quick: bool) -> list[dict]:
     count, batch = (3, 8) if quick else (40, 128)
     shapes = [(batch, *shape[1:]) for shape in (SHAPES[-1:] if quick else SHAPES)]
     forms = ((False, "random"), (True, "random"), (True, "pseudorandom"))
-    return [*(pooling(shape, *form, count) for shape in shapes for form in forms), augmentation(batch, count)]
+    return [*(pooling(shape, *form, count) for shape in shapes for form in forms), augmentation(batch, min(count, 20))]
 
 
 def pooling(shape: tuple[int, int, int, int], overlapping: bool, sequence: str, count: int) -> dict:

@@ -24,7 +24,7 @@ def passes(workdir: Path, quick: bool) -> Result:
 
     (16n C2 − FMP√2)₃ − C2 − C1 − output, random overlapping regions, on scikit-learn's digits (898 training and 899
     test images of 8×8); Adam, batches of 64, no augmentation. Probabilities are averaged. The error of k passes is the
-    mean over all groups of k among the 32 drawn, then over seeds of the whole training. The fixed pass takes the
+    mean over the 32 / k groups that 32 passes make, then over seeds of the whole training. The fixed pass takes the
     pseudorandom regions of u = ½.
 
     Reference: Graham 2014, "Fractional Max-Pooling", section 4: CIFAR-10 error of 4.50 % with one
