@@ -50,7 +50,8 @@ def hue(images: Float[Array, "n h w c"], shifts: Float[Array, " n"]) -> Float[Ar
     sixths = sixths + 6 * _by_image(shifts, sixths)
 
     def channel(offset: float) -> Array:
-        k = jnp.mod(offset + sixths, 6)
+        k = offset + sixths
+        k = k - 6 * jnp.floor(k / 6)  # jnp.mod is not vectorised on CPU
         return value - chroma * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
 
     return jnp.stack([channel(5.0), channel(3.0), channel(1.0)], axis=-1)
