@@ -20,6 +20,26 @@ def x64():
         yield
 
 
+# The files that take longest, longest first: two processes that take one file at a time then end together.
+LONGEST = (
+    "tests/models/test_models.py",
+    "tests/train/test_processes.py",
+    "tests/models/test_overfit.py",
+    "tests/train/test_devices.py",
+    "tests/train/test_kill.py",
+    "tests/experiments/test_studies.py",
+    "tests/experiments/test_programs.py",
+    "tests/interop/test_torchvision.py",
+    "tests/test_launch.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, all others in their order."""
+    rank = {name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(rank)))
+
+
 def pytest_configure(config):
     """Keep compiled programs between runs of the tests, beside pytest's own cache."""
     jax.config.update("jax_compilation_cache_dir", str(config.rootpath / ".pytest_cache" / "xla"))
