@@ -185,15 +185,14 @@ class BatchNorm(nn.Module):
             return norm.normalize(x, mean, var, eps=self.eps, **rest)
         batch_norm = partial(norm.ghost_batch_norm, ghost=mode.ghost) if mode.ghost else norm.batch_norm
         y, *batch = batch_norm(x, eps=self.eps, **rest)
-        self._update("mean", mean, batch[0])
-        self._update("var", var, batch[1])
-        return y
-
-    def _update(self, name: str, running: Array, batch: Array) -> None:
-        mixed = self.momentum * running + (1.0 - self.momentum) * batch.astype(running.dtype)
-        self.put_variable("batch_stats", name, mixed)
+        for name, running, new in zip(("mean", "var"), (mean, var), batch):
+            mixed = self.momentum * running + (1.0 - self.momentum) * new.astype(running.dtype)
+            self.put_variable("batch_stats", name, mixed)
         if self.is_mutable_collection("batch_moments"):
-            self.put_variable("batch_moments", name, batch)
+            whole = norm.batch_norm(x, eps=self.eps, **rest)[1:] if mode.ghost else batch
+            for name, new in zip(("mean", "var"), whole):
+                self.put_variable("batch_moments", name, new)
+        return y
 
 
 def dropout(module: nn.Module, x: Array, drop_rate: float, mode: Mode, spatial: bool = False) -> Array:

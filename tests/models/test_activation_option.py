@@ -35,6 +35,15 @@ MEMBERS = (
     "convnet-fractional",
     "fmp_digits",
 )
+# Every kind of place is there, but once, for each program has to be compiled six times.
+SHALLOW = {
+    "googlenet_cifar": {"modules": ("stage4_a", "stage4_d"), "aux_heads": True},
+    "resnet8": {"blocks": (1, 1)},
+    "stochastic_resnet110": {"blocks": (1, 1)},
+    "densenet40_12": {"blocks": (1, 1), "bottleneck": True},
+    "fractalnet20": {"widths": (4,), "columns": 2, "drop_rates": (0.1,)},
+}
+ROWS |= {name: ROWS[name]._replace(options={**ROWS[name].options, **options}) for name, options in SHALLOW.items()}
 QUICK = ("mlp", "lenet5-1998", "resnet8")
 
 members = pytest.mark.parametrize("name", MEMBERS)
@@ -180,6 +189,21 @@ def test_ghost_batches_are_batches_side_by_side():
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     whole, _ = alone(params, state, x)
     assert not np.allclose(logits, whole, rtol=1e-2)
+
+
+def test_moments_that_are_asked_for_are_those_of_the_whole_batch():
+    """Statistics are re-estimated from these, so the variance between ghost batches belongs to them."""
+    model = models.create("resnet8", width=4)
+    x = jnp.asarray(images(ROWS["resnet8"])) * jnp.arange(1.0, 5.0).reshape(4, 1, 1, 1)
+    params, state = functional.init(model, 0, x)
+    asking = {**state, "batch_moments": {}}
+    moments = {}
+    for ghost in (0, 2):
+        model = models.create("resnet8", width=4, ghost_batch=ghost)
+        run = jit(functools.partial(functional.apply, model, train=True, noise=False))
+        moments[ghost] = run(params, asking, x)[1]["batch_moments"]["stem_norm"]
+    for name in ("mean", "var"):
+        np.testing.assert_allclose(moments[2][name], moments[0][name], rtol=1e-5, atol=1e-6)
 
 
 def test_ghost_batches_are_for_training_alone():
