@@ -18,6 +18,7 @@ ACTIVATIONS = typing.get_args(base.Activation)
 # One small member of every family; of VGG and of the residual networks also the other way to the activation.
 MEMBERS = (
     "mlp",
+    "convnet",
     "lenet5",
     "lenet5-1998",
     "alexnet",
@@ -89,8 +90,9 @@ def test_every_family_obeys_the_option(name, activation, x64):
     logits, gradient = run(name, activation)
     assert np.isfinite(logits).all()
     assert np.abs(logits - run(name, "relu")[0]).max() > 1e-9 * np.abs(logits).max()
-    # A bias that batch norm takes out again has a gradient of roundings, 1e-16 of the others'.
-    least = 1e-10 * max(gradient.values())
+    # A bias that batch norm takes out again has a gradient of roundings, 1e-16 of the others'; behind the 17 sigmoids
+    # of a squeezenet 2e-11 of it are left.
+    least = 1e-13 * max(gradient.values())
     without = {path for path, size in gradient.items() if not size > least}
     assert without == {path for path in gradient if in_front_of_batch_norm(path, gradient)}
 
