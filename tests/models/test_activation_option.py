@@ -18,7 +18,6 @@ ACTIVATIONS = typing.get_args(base.Activation)
 # One small member of every family; of VGG and of the residual networks also the other way to the activation.
 MEMBERS = (
     "mlp",
-    "convnet",
     "lenet5",
     "lenet5-1998",
     "alexnet",
