@@ -16,6 +16,7 @@ from cs231n_jax.optim.base import (
     Number,
     cast_like,
     check_range,
+    check_state_dtype,
     float_dtype,
     increment,
     scalar,
@@ -56,6 +57,7 @@ def scale_by_adagrad(
     """
     check_range("eps", eps, 0.0)
     check_range("initial_accumulator", initial_accumulator, 0.0)
+    check_state_dtype(state_dtype)
 
     def init(params: PyTree) -> AdagradState:
         return AdagradState(zeros_like(params, state_dtype, initial_accumulator))
@@ -112,6 +114,7 @@ def scale_by_rms(
     check_range("decay", decay, 0.0, 1.0, open_high=True)
     check_range("eps", eps, 0.0)
     check_range("initial_accumulator", initial_accumulator, 0.0)
+    check_state_dtype(state_dtype)
 
     def init(params: PyTree) -> RmsState:
         mean = zeros_like(params, state_dtype) if centered else ()
@@ -178,6 +181,7 @@ def scale_by_adam(
     check_range("b1", b1, 0.0, 1.0, open_high=True)
     check_range("b2", b2, 0.0, 1.0, open_high=True)
     check_range("eps", eps, 0.0)
+    check_state_dtype(state_dtype)
     if eps_inside_sqrt and eps_uncorrected:
         raise ValueError("eps_inside_sqrt and eps_uncorrected each say where eps goes; choose one")
 

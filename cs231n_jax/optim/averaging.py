@@ -15,6 +15,7 @@ from cs231n_jax.optim.base import (
     at_least_float32,
     check_count,
     check_range,
+    check_state_dtype,
     float_dtype,
     increment,
     require_params,
@@ -83,6 +84,7 @@ def _is_average(state: Any) -> bool:
 
 def _track(share: Any, state_dtype: DTypeLike | None) -> GradientTransformation:
     """average ← average + share(count)·(new − average), where count is that of the update at hand, from 1."""
+    check_state_dtype(state_dtype)
 
     def init(params: PyTree) -> AverageState:
         # A copy: the train step donates parameters and state, and a buffer can be donated once.

@@ -98,7 +98,12 @@ def chain(*transformations: Transformation) -> GradientTransformation:
     Returns:
         a transformation whose state is the tuple of theirs; its update hands named arguments on to those that take
         them (see `GradientTransformation`).
+
+    Raises:
+        TypeError: one of them is no transformation.
     """
+    for number, transformation in enumerate(transformations, 1):
+        check_transformation(f"part {number} of a chain", transformation)
 
     def init(params: PyTree) -> tuple[PyTree, ...]:
         return tuple(t.init(params) for t in transformations)
@@ -176,7 +181,7 @@ def global_norm(tree: PyTree) -> Float[Array, ""]:
 
     Returns:
         scalar in the widest dtype of the leaves, at least float32; zero for an empty tree. Infinite where the sum of
-        squares overflows, in float32 from a norm of 1.8e19 on.
+        squares overflows, in float32 from a norm of 1.8e19 on; elements below 1e-23, whose squares are 0, do not count.
     """
     return jnp.sqrt(square_sum(tree))
 
@@ -275,6 +280,27 @@ def check_count(name: str, value: Any, low: int) -> None:
     check_range(name, value, low)
     if not isinstance(value, Array) and value != int(value):
         raise ValueError(f"{name} is {value}; it must be a whole number and at least {low}")
+
+
+def check_transformation(what: str, given: Any) -> None:
+    """Refuse what has no `init` and `update`; raises TypeError."""
+    if not isinstance(given, Transformation):
+        hint = ": call it, as in sgd(0.1)" if callable(given) else ""
+        raise TypeError(f"{what} is {given!r}, which has no init and update{hint}")
+
+
+def check_state_dtype(dtype: DTypeLike | None) -> None:
+    """Refuse a dtype of slots that is none of floats; None passes.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        good = dtype is None or jnp.issubdtype(np.dtype(dtype), jnp.floating)
+    except TypeError:
+        good = False
+    if not good:
+        raise ValueError(f"state_dtype is {dtype!r}; it must be a dtype of floats, such as jnp.float32")
 
 
 def check_rate(learning_rate: Number | Schedule) -> None:

@@ -9,7 +9,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from cs231n_jax.optim.base import GradientTransformation, Transformation, run_update, stateless
+from cs231n_jax.optim.base import (
+    GradientTransformation,
+    Transformation,
+    check_transformation,
+    run_update,
+    stateless,
+)
 from cs231n_jax.optim.leaves import is_float0, path_name
 from cs231n_jax.typing import PyTree
 
@@ -88,11 +94,11 @@ def partition(rules: Mapping[str, tuple[Predicate, Transformation]]) -> Gradient
         a transformation whose state holds, by name, slots for the parameters of each rule and no others.
 
     Raises:
-        ValueError: a predicate is no regular expression, or two are `OTHERS`; or a parameter is matched by no rule or
+        TypeError: the rules are no such mapping.
+        ValueError: there is no rule; a predicate is no regular expression, or two are `OTHERS`; or a parameter is matched by no rule or
             by several (at init and at update). The message names the rule or the parameter.
     """
-    for name, (predicate, _) in rules.items():
-        check_pattern(f"the rule {name!r} of a partition", predicate)
+    _check_rules(rules)
     if sum(predicate == OTHERS for predicate, _ in rules.values()) > 1:
         raise ValueError("two rules of a partition are OTHERS; there can be one")
 
@@ -171,6 +177,22 @@ def assign(rules: Mapping[str, tuple[Predicate, Any]], tree: PyTree) -> dict[str
             raise ValueError(f"the parameter {leaf!r} is matched {by}; every parameter needs exactly one rule")
         owners.append(matching[0])
     return {name: [owner == name for owner in owners] for name in rules}
+
+
+def _check_rules(rules: Mapping[str, tuple[Predicate, Any]]) -> None:
+    form = "a partition takes {name: (predicate, transformation), …}"
+    if not isinstance(rules, Mapping):
+        raise TypeError(f"{form}, got a {type(rules).__name__}")
+    if not rules:
+        raise ValueError(f"{form}, got no rule")
+    for name, rule in rules.items():
+        if isinstance(rule, Transformation) or not isinstance(rule, tuple) or len(rule) != 2:
+            raise TypeError(f"{form}, but the rule {name!r} is {rule!r}: put a predicate in front, such as OTHERS")
+        predicate, transformation = rule
+        if not isinstance(predicate, str) and not callable(predicate):
+            raise TypeError(f"the predicate of the rule {name!r} is {predicate!r}: give a text or a function of a path")
+        check_pattern(f"the rule {name!r} of a partition", predicate)
+        check_transformation(f"the transformation of the rule {name!r}", transformation)
 
 
 def _matches(predicate: Predicate, path: str) -> bool:

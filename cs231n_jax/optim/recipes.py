@@ -12,7 +12,7 @@ import jax
 from jax.typing import DTypeLike
 
 from cs231n_jax.optim.adaptive import scale_by_adagrad, scale_by_adam, scale_by_rms
-from cs231n_jax.optim.base import GradientTransformation, Number, apply_updates, chain, scalar
+from cs231n_jax.optim.base import GradientTransformation, Number, apply_updates, chain, check_range, scalar
 from cs231n_jax.optim.transforms import (
     TraceState,
     add_decayed_weights,
@@ -80,10 +80,11 @@ def lookahead(params: PyTree, state: PyTree, momentum: Number = 0.9) -> PyTree:
         momentum: the same as there.
 
     Raises:
-        ValueError: the state holds no velocity, or several.
+        ValueError: the state holds no velocity, or several; or momentum is out of range.
 
     Reference: Sutskever et al. 2013, equations 3 and 4.
     """
+    check_range("momentum", momentum, 0.0, 1.0, open_high=True)
     found = [
         s for s in jax.tree.leaves(state, is_leaf=lambda s: isinstance(s, TraceState)) if isinstance(s, TraceState)
     ]
@@ -136,14 +137,20 @@ def rmsprop(
         decay: in [0, 1); torch's `alpha`, whose default is 0.99.
         eps: ≥ 0; with 0 a gradient that was always zero gives 0 / 0.
         centered: divide by the standard deviation of the gradient instead of its root mean square.
-        momentum: in [0, 1); above 0: b ← momentum·b + g / (√s + eps); x ← x − learning_rate·b.
+        momentum: in [0, 1); above 0: b ← momentum·b + g / (√s + eps); x ← x − learning_rate·b. A 0 of Python keeps no
+            slot; of a 0 in an array, such as optax.inject_hyperparams makes, the value is not known, so it does.
         rate_inside: with momentum, b ← momentum·b + learning_rate·g / (√s + eps); x ← x − b, as optax and TensorFlow.
         initial_accumulator: s before the first update.
         eps_inside_sqrt: √(s + eps) in place of √s + eps, as optax and TensorFlow.
         state_dtype: of the slots; that of the parameters by default.
 
+    Raises:
+        ValueError: a number out of range, or rate_inside without momentum.
+
     Reference: see `scale_by_rms`.
     """
+    if rate_inside and isinstance(momentum, float | int) and momentum == 0:
+        raise ValueError("rate_inside orders the rate and the momentum of rmsprop; with momentum=0.0 leave it out")
     step = scale_by_rms(
         decay,
         eps,

@@ -18,8 +18,8 @@ class ScheduleConfig:
     staircase (times factors[0] every `period`); exponential, inverse_time and inverse_sqrt (with `rate` for each
     `period`); cosine_restarts (`period`, `t_mult`, `final`); snapshot_cosine (`cycles`); swa (the peak until half of
     `start`, a straight line to `final` at `start`, then `final`); fge_triangle (the same way to `high` at `start`, then
-    down to `final` and up again in every `period`). What a schedule does not read is not looked at, so that a name
-    can be changed alone.
+    down to `final` and up again in every `period`). Of what a schedule does not read only type and range are looked at,
+    so that a name can be changed alone.
     """
 
     name: str = "constant"
@@ -90,10 +90,10 @@ class ScheduleConfig:
             return duration(text, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
 
         warm = steps(self.warmup)
+        if self.name in _LED and steps(self.start) >= total_steps > 0:
+            raise ValueError(f"schedule.start={self.start!r} leaves nothing of a run of {total_steps} updates")
         if warm >= total_steps > 0 and warm > 0:
             raise ValueError(f"schedule.warmup={self.warmup!r} leaves nothing of a run of {total_steps} updates")
-        if steps(self.period) < 1:
-            raise ValueError(f"schedule.period={self.period!r} is not one update long")
         stays = self.name in _STAY_IN_PLACE
         schedule = _BUILDERS[self.name](self, peak, total_steps - (0 if stays else warm), steps)
         return schedules.warmup(schedule, warm, self.warmup_start * peak, shift=not stays)
@@ -115,9 +115,15 @@ def _swa(c: ScheduleConfig, peak: float, total: int, steps: Callable[[str], int]
 
 def _fge_triangle(c: ScheduleConfig, peak: float, total: int, steps: Callable[[str], int]) -> Schedule:
     del total
-    period = steps(c.period)
+    period = _period(c, steps)
     period -= period % 2 if c.period[-1:] in "p%" else 0  # epochs and shares make odd numbers by chance
     return _led(c, peak, c.high, schedules.fge_triangle(c.high * peak, c.final * peak, period), steps)
+
+
+def _period(c: ScheduleConfig, steps: Callable[[str], int]) -> int:
+    if (period := steps(c.period)) < 1:
+        raise ValueError(f"schedule.period={c.period!r} is not one update long")
+    return period
 
 
 def _led(c: ScheduleConfig, peak: float, share: float, then: Schedule, steps: Callable[[str], int]) -> Schedule:
@@ -127,20 +133,22 @@ def _led(c: ScheduleConfig, peak: float, share: float, then: Schedule, steps: Ca
     return schedules.join([schedules.held_then_linear(peak, share * peak, start), then], [start])
 
 
+_LED = ("swa", "fge_triangle")  # what begins at `start`
+
 # Their boundaries, and the ends of cycles where snapshots are taken, are counted from the start of training.
 _STAY_IN_PLACE = ("constant", "step", "snapshot_cosine", "swa", "fge_triangle")
 
 _BUILDERS: dict[str, Builder] = {
     "constant": lambda c, peak, total, steps: schedules.constant(peak),
     "step": _step,
-    "staircase": lambda c, peak, total, steps: schedules.staircase(peak, steps(c.period), c.factors[0]),
-    "exponential": lambda c, peak, total, steps: schedules.exponential(peak, c.rate / steps(c.period)),
-    "inverse_time": lambda c, peak, total, steps: schedules.inverse_time(peak, c.rate / steps(c.period)),
-    "inverse_sqrt": lambda c, peak, total, steps: schedules.inverse_sqrt(peak, c.rate / steps(c.period)),
+    "staircase": lambda c, peak, total, steps: schedules.staircase(peak, _period(c, steps), c.factors[0]),
+    "exponential": lambda c, peak, total, steps: schedules.exponential(peak, c.rate / _period(c, steps)),
+    "inverse_time": lambda c, peak, total, steps: schedules.inverse_time(peak, c.rate / _period(c, steps)),
+    "inverse_sqrt": lambda c, peak, total, steps: schedules.inverse_sqrt(peak, c.rate / _period(c, steps)),
     "linear": lambda c, peak, total, steps: schedules.linear(peak, c.final * peak, total),
     "cosine": lambda c, peak, total, steps: schedules.cosine(peak, total, c.final * peak),
     "cosine_restarts": lambda c, peak, total, steps: schedules.cosine_restarts(
-        peak, steps(c.period), c.t_mult, c.final * peak
+        peak, _period(c, steps), c.t_mult, c.final * peak
     ),
     "snapshot_cosine": lambda c, peak, total, steps: schedules.snapshot_cosine(peak, total, c.cycles),
     "swa": _swa,

@@ -25,7 +25,7 @@ def constant(value: float) -> Schedule:
     Raises:
         ValueError: a negative value.
     """
-    check_range("value", value, 0.0)
+    value = _number("value", value, 0.0)
     return lambda count: jnp.full(jnp.shape(count), value, float_dtype())
 
 
@@ -41,10 +41,9 @@ def step(peak: float, boundaries: Sequence[int], factors: Sequence[float]) -> Sc
         ValueError: the boundaries do not increase, or there is another number of factors; or a number is negative or,
             among the boundaries, not whole.
     """
-    check_range("peak", peak, 0.0)
+    peak = _number("peak", peak, 0.0)
     _check_boundaries(boundaries)
-    for factor in factors:
-        check_range("factor", factor, 0.0)
+    factors = [_number("factor", factor, 0.0) for factor in factors]
     if len(factors) != len(boundaries):
         raise ValueError(f"there are {len(boundaries)} boundaries and {len(factors)} factors; give one for each")
 
@@ -52,7 +51,7 @@ def step(peak: float, boundaries: Sequence[int], factors: Sequence[float]) -> Sc
         value, result = peak, constant(peak)(count)
         for boundary, factor in zip(boundaries, factors):
             value *= factor
-            result = jnp.where(jnp.asarray(count) >= boundary, value, result)
+            result = jnp.where(_count(count) >= boundary, value, result)
         return result
 
     return schedule
@@ -64,10 +63,10 @@ def staircase(peak: float, period: int, factor: float) -> Schedule:
     Raises:
         ValueError: a negative peak or factor, or a period below 1.
     """
-    check_range("peak", peak, 0.0)
-    _check_period(period)
-    check_range("factor", factor, 0.0)
-    return lambda count: peak * jnp.power(factor, _float(jnp.asarray(count) // period))
+    peak = _number("peak", peak, 0.0)
+    check_count("period", period, 1)
+    factor = _number("factor", factor, 0.0)
+    return lambda count: peak * jnp.power(factor, _float(_count(count) // period))
 
 
 def exponential(peak: float, rate: float) -> Schedule:
@@ -76,8 +75,8 @@ def exponential(peak: float, rate: float) -> Schedule:
     Raises:
         ValueError: a negative peak or rate.
     """
-    check_range("peak", peak, 0.0)
-    check_range("rate", rate, 0.0)
+    peak = _number("peak", peak, 0.0)
+    rate = _number("rate", rate, 0.0)
     return lambda count: peak * jnp.exp(-rate * _float(count))
 
 
@@ -87,8 +86,8 @@ def inverse_time(peak: float, rate: float) -> Schedule:
     Raises:
         ValueError: a negative peak or rate.
     """
-    check_range("peak", peak, 0.0)
-    check_range("rate", rate, 0.0)
+    peak = _number("peak", peak, 0.0)
+    rate = _number("rate", rate, 0.0)
     return lambda count: peak / (1 + rate * _float(count))
 
 
@@ -98,8 +97,8 @@ def inverse_sqrt(peak: float, rate: float = 1.0) -> Schedule:
     Raises:
         ValueError: a negative peak or rate.
     """
-    check_range("peak", peak, 0.0)
-    check_range("rate", rate, 0.0)
+    peak = _number("peak", peak, 0.0)
+    rate = _number("rate", rate, 0.0)
     return lambda count: peak / jnp.sqrt(1 + rate * _float(count))
 
 
@@ -109,9 +108,9 @@ def linear(start: float, end: float, steps: int) -> Schedule:
     Raises:
         ValueError: a negative start or end, or steps below 1.
     """
-    check_range("start", start, 0.0)
-    check_range("end", end, 0.0)
-    _check_period(steps)
+    start = _number("start", start, 0.0)
+    end = _number("end", end, 0.0)
+    check_count("steps", steps, 1)
     return lambda count: start + (end - start) * _share(count, steps)
 
 
@@ -123,9 +122,9 @@ def cosine(peak: float, steps: int, final: float = 0.0) -> Schedule:
 
     *Deviation*: torch.optim.lr_scheduler.CosineAnnealingLR rises again after `T_max`.
     """
-    check_range("peak", peak, 0.0)
-    check_range("final", final, 0.0)
-    _check_period(steps)
+    peak = _number("peak", peak, 0.0)
+    final = _number("final", final, 0.0)
+    check_count("steps", steps, 1)
     return lambda count: _half_cosine(peak, final, _share(count, steps))
 
 
@@ -144,12 +143,12 @@ def cosine_restarts(peak: float, period: int, t_mult: float = 1.0, final: float 
 
     Reference: Loshchilov, Hutter 2017 (SGDR), equation 5.
     """
-    check_range("peak", peak, 0.0)
-    check_range("final", final, 0.0)
-    _check_period(period)
-    check_range("t_mult", t_mult, 1.0)
+    peak = _number("peak", peak, 0.0)
+    final = _number("final", final, 0.0)
+    check_count("period", period, 1)
+    t_mult = _number("t_mult", t_mult, 1.0)
     if t_mult == 1:
-        return lambda count: _half_cosine(peak, final, _float(jnp.asarray(count) % period) / period)
+        return lambda count: _half_cosine(peak, final, _float(_count(count) % period) / period)
     starts, length = [0], float(period)
     while starts[-1] + round(length) <= _LAST_COUNT:
         starts.append(starts[-1] + round(length))
@@ -159,7 +158,7 @@ def cosine_restarts(peak: float, period: int, t_mult: float = 1.0, final: float 
     lengths = [b - a for a, b in zip(starts, [*starts[1:], starts[-1] + round(length)])]
 
     def schedule(count: Any) -> Array:
-        count = jnp.asarray(count)
+        count = _count(count)
         begins = jnp.asarray(starts, count.dtype)
         cycle = jnp.searchsorted(begins, count, side="right") - 1
         return _half_cosine(peak, final, _float(count - begins[cycle]) / jnp.asarray(lengths, float_dtype())[cycle])
@@ -217,14 +216,14 @@ def fge_triangle(high: float, low: float, period: int) -> Schedule:
 
     Reference: Garipov, Izmailov, Podoprikhin, Vetrov, Wilson 2018 (Fast Geometric Ensembling), section 4.
     """
-    check_range("high", high, 0.0)
-    check_range("low", low, 0.0)
-    _check_period(period)
+    high = _number("high", high, 0.0)
+    low = _number("low", low, 0.0)
+    check_count("period", period, 1)
     if period % 2:
         raise ValueError(f"period is {period}; a triangle needs an even number of updates")
 
     def schedule(count: Any) -> Array:
-        t = _float(jnp.asarray(count) % period + 1) / period
+        t = _float(_count(count) % period + 1) / period
         return high + (low - high) * (1 - jnp.abs(1 - 2 * t))
 
     return schedule
@@ -242,18 +241,20 @@ def warmup(schedule: Schedule, steps: int, start: float = 0.0, *, shift: bool = 
 
     Raises:
         ValueError: steps that are negative or not whole, or a negative start.
+        TypeError: the schedule is no function.
 
     Reference: Goyal et al. 2017, section 2.2 (gradual warm-up).
     """
+    _check_schedule("the schedule behind a warm-up", schedule)
     check_count("steps", steps, 0)
-    check_range("start", start, 0.0)
+    start = _number("start", start, 0.0)
     if steps == 0:
         return schedule
     offset = steps if shift else 0
 
     def warmed(count: Any) -> Array:
         ramp = start + (schedule(steps - offset) - start) * _share(count, steps)
-        return jnp.where(jnp.asarray(count) < steps, ramp, schedule(jnp.maximum(jnp.asarray(count) - offset, 0)))
+        return jnp.where(_count(count) < steps, ramp, schedule(jnp.maximum(_count(count) - offset, 0)))
 
     return warmed
 
@@ -262,8 +263,14 @@ def join(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
     """schedules[i] from boundaries[i − 1] to boundaries[i], each counting from its own beginning.
 
     Raises:
-        ValueError: the boundaries do not increase from 0 or later, or are not one fewer than the schedules.
+        ValueError: there is no schedule; the boundaries do not increase from 0 or later, or are not one fewer than the
+            schedules.
+        TypeError: one of the schedules is no function.
     """
+    if not schedules:
+        raise ValueError("there is no schedule to join; give at least one")
+    for schedule in schedules:
+        _check_schedule("one of the schedules to join", schedule)
     if len(schedules) != len(boundaries) + 1:
         raise ValueError(
             f"{len(schedules)} schedules need {len(schedules) - 1} increasing boundaries, got {tuple(boundaries)}"
@@ -273,8 +280,8 @@ def join(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
     def joined(count: Any) -> Array:
         value = schedules[0](count)
         for schedule, boundary in zip(schedules[1:], boundaries):
-            later = schedule(jnp.maximum(jnp.asarray(count) - boundary, 0))
-            value = jnp.where(jnp.asarray(count) >= boundary, later, value)
+            later = schedule(jnp.maximum(_count(count) - boundary, 0))
+            value = jnp.where(_count(count) >= boundary, later, value)
         return value
 
     return joined
@@ -284,14 +291,16 @@ def duration(text: str, *, total_steps: int, steps_per_epoch: int) -> int:
     """A length of time in updates: "500" updates, "10ep" epochs, "90%" of the run; fractions are rounded.
 
     Raises:
-        ValueError: it is none of these, or negative.
+        ValueError: it is none of these, negative, or more than the whole run.
     """
     if not isinstance(text, str):
         raise ValueError(f'the duration {text!r} is a {type(text).__name__}; write it as a string, such as "500"')
-    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)(ep|%)?", text.strip())
+    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)(ep|%)?", text.strip(), re.ASCII)
     if not found or (not found[2] and "." in found[1]):
         raise ValueError(f'the duration {text!r} is none of "500" (updates), "10ep" (epochs) or "90%" (of the run)')
     number, unit = float(found[1]), found[2]
+    if unit == "%" and number > 100:
+        raise ValueError(f"the duration {text!r} is more than the run; a share is at most 100%")
     if unit == "ep":
         return round(number * steps_per_epoch)
     return round(number * total_steps / 100) if unit else int(found[1])
@@ -301,13 +310,19 @@ _LAST_COUNT = 2**31 - 1
 _MOST_CYCLES = 100_000
 
 
+def _count(count: Any) -> Array:
+    """The count as an array that boundaries fit into."""
+    count = jnp.asarray(count)
+    return count if count.dtype.itemsize >= 4 else count.astype(jnp.int32)
+
+
 def _float(count: Any) -> Array:
     return jnp.asarray(count).astype(float_dtype())
 
 
 def _share(count: Any, steps: int) -> Array:
     """How much of `steps` is over, from 0 to 1."""
-    return jnp.minimum(_float(jnp.minimum(jnp.asarray(count), steps)) / steps, 1)
+    return jnp.minimum(_float(jnp.minimum(_count(count), steps)) / steps, 1)
 
 
 def _half_cosine(peak: float, final: float, share: Array) -> Array:
@@ -321,7 +336,12 @@ def _check_boundaries(boundaries: Sequence[int]) -> None:
         raise ValueError(f"boundaries are {tuple(boundaries)}; they must increase")
 
 
-def _check_period(period: int) -> None:
-    if period < 1:
-        raise ValueError(f"a period of {period} updates is too short; it must be at least 1")
-    check_count("period", period, 1)
+def _check_schedule(what: str, schedule: Any) -> None:
+    if not callable(schedule):
+        raise TypeError(f"{what} is {schedule!r}, which is no function of the count: write constant({schedule!r})")
+
+
+def _number(name: str, value: Any, low: float) -> Any:
+    """A parameter that takes any dtype in arithmetic; a jax.Array stays one."""
+    check_range(name, value, low)
+    return value.astype(float_dtype()) if isinstance(value, Array) else float(value)

@@ -22,6 +22,7 @@ from cs231n_jax.optim.base import (
     cast_like,
     check_range,
     check_rate,
+    check_state_dtype,
     float_dtype,
     increment,
     require_params,
@@ -49,7 +50,7 @@ def scale(factor: Number) -> GradientTransformation:
 class LearningRateState(NamedTuple):
     """What `scale_by_learning_rate` remembers."""
 
-    count: Int[Array, ""]  # shape=(), int32: updates done
+    count: Int[Array, ""]  # shape=(), int32: updates done by a schedule; a constant rate needs none and stays at 0
     learning_rate: Float[Array, ""]  # shape=(), float32 (float64 under x64): the rate of the last update
 
 
@@ -72,7 +73,7 @@ def scale_by_learning_rate(learning_rate: Number | Schedule) -> GradientTransfor
         del params
         value = learning_rate(state.count) if callable(learning_rate) else learning_rate
         rate = jnp.asarray(value).astype(float_dtype())
-        new_state = LearningRateState(increment(state.count), rate)
+        new_state = LearningRateState(increment(state.count) if callable(learning_rate) else state.count, rate)
         return jax.tree.map(lambda u: _times(-rate, u), floats(updates)), new_state
 
     return GradientTransformation(init, update)
@@ -99,13 +100,14 @@ def trace(
         state_dtype: of b; that of the parameters by default.
 
     Raises:
-        ValueError: momentum is out of range, or both forms are asked for.
+        ValueError: momentum is out of range, state_dtype no dtype of floats, or both forms are asked for.
 
     Reference: Sutskever, Martens, Dahl, Hinton 2013, equations 1–4; torch.optim.SGD.
     *Deviation*: torch's `dampening` is absent; `chain(scale(1 - d), trace(momentum))` is it but for the first update,
     which torch leaves undamped.
     """
     check_range("momentum", momentum, 0.0, 1.0, open_high=True)
+    check_state_dtype(state_dtype)
     if nesterov and rearranged:
         raise ValueError("nesterov and rearranged are two forms of the same update; ask for one")
 

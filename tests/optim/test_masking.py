@@ -1,3 +1,8 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -149,3 +154,44 @@ def test_a_text_that_is_no_regular_expression_is_named_at_once(make):
 def test_the_rule_with_the_bad_expression_is_named():
     with pytest.raises(ValueError, match="the rule 'b' of a partition is '\\*'"):
         optim.partition({"a": ("^a", optim.freeze()), "b": ("*", optim.freeze())})
+
+
+NO_TRANSFORMATIONS = """
+from cs231n_jax import optim
+for make in (
+    lambda: optim.partition({"a": optim.sgd(0.1)}),
+    lambda: optim.partition([("^a", optim.freeze())]),
+    lambda: optim.partition({"a": (3, optim.freeze())}),
+    lambda: optim.partition({"a": ("^a", optim.sgd)}),
+    lambda: optim.partition({}),
+    lambda: optim.chain(optim.freeze(), optim.sgd),
+    lambda: optim.chain(0.1),
+    lambda: optim.schedules.warmup(0.1, 5),
+    lambda: optim.schedules.join([optim.schedules.constant(0.1), 0.2], [3]),
+):
+    try:
+        make()
+    except (TypeError, ValueError) as error:
+        print(error)
+"""
+
+
+def test_what_is_no_transformation_is_refused_when_the_parts_are_put_together():
+    """In a process whose annotations nobody checks, which they are here."""
+    command = [sys.executable, "-c", NO_TRANSFORMATIONS]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    words = (
+        "the rule 'a' is .*: put a predicate in front, such as OTHERS",
+        "got a list",
+        "the predicate of the rule 'a' is 3",
+        "the transformation of the rule 'a' is .*: call it, as in sgd",
+        "got no rule",
+        "part 2 of a chain is .*: call it, as in sgd",
+        "part 1 of a chain is 0.1, which has no init and update",
+        r"behind a warm-up is 0\.1, which is no function of the count: write constant\(0\.1\)",
+        r"to join is 0\.2, which is no function",
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(words), done.stdout
+    for line, pattern in zip(lines, words):
+        assert re.search(pattern, line), line

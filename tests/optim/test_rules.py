@@ -143,6 +143,11 @@ def test_the_lectures_forms_are_presets(mine, same_as):
         (lambda: optim.drop_nonfinite(optim.sgd(0.1), -1), "max_consecutive is -1"),
         (lambda: optim.track_ema(1.0), "decay is 1.0"),
         (lambda: optim.trace(0.9, nesterov=True, rearranged=True), "two forms"),
+        (lambda: optim.rmsprop(0.1, rate_inside=True), "with momentum=0.0 leave it out"),
+        (lambda: optim.lookahead({}, (), 1.5), "momentum is 1.5"),
+        (lambda: optim.adam(0.1, state_dtype="int32"), "state_dtype is 'int32'"),
+        (lambda: optim.momentum(0.1, state_dtype="float31"), "state_dtype is 'float31'"),
+        (lambda: optim.track_mean(state_dtype="bool"), "state_dtype is 'bool'"),
         (lambda: optim.scale_by_adam(eps_inside_sqrt=True, eps_uncorrected=True), "choose one"),
     ],
 )

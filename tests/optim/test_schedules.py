@@ -140,16 +140,35 @@ def test_what_is_no_duration_is_refused(text):
     [
         (lambda: schedules.step(1.0, [5, 5], [0.1, 0.1]), "increase"),
         (lambda: schedules.step(1.0, [5], [0.1, 0.1]), "2 factors"),
-        (lambda: schedules.cosine(1.0, 0), "0 updates is too short"),
+        (lambda: schedules.cosine(1.0, 0), "steps is 0"),
         (lambda: schedules.cosine_restarts(1.0, 5, 0.5), "t_mult is 0.5"),
         (lambda: schedules.snapshot_cosine(1.0, 5, 6), "cycles is 6"),
         (lambda: schedules.fge_triangle(1.0, 0.1, 5), "period is 5"),
         (lambda: schedules.join([schedules.constant(1.0)], [5]), "0 increasing boundaries"),
+        (lambda: schedules.join([], []), "no schedule to join"),
+        (lambda: schedules.duration("200%", total_steps=10, steps_per_epoch=5), "'200%' is more than the run"),
+        (lambda: schedules.duration("٣", total_steps=10, steps_per_epoch=5), "is none of"),
     ],
 )
 def test_schedules_that_make_no_sense_are_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.parametrize("count", [np.uint8(200), jnp.asarray([100], jnp.int8), jnp.uint32(200)])
+def test_boundaries_beyond_a_narrow_count_do_not_wrap(count):
+    for schedule in (
+        schedules.cosine_restarts(0.5, 5, 2.0),
+        schedules.cosine_restarts(0.5, 300),
+        schedules.staircase(0.5, 300, 0.5),
+        schedules.step(0.5, [100, 300], [0.5, 0.5]),
+        schedules.linear(0.5, 0.0, 300),
+        schedules.fge_triangle(0.5, 0.25, 300),
+        schedules.warmup(schedules.constant(0.5), 300),
+        schedules.join([schedules.constant(0.5), schedules.constant(0.1)], [300]),
+    ):
+        expected = schedule(int(np.asarray(count).reshape(())))
+        np.testing.assert_allclose(np.asarray(schedule(count)).reshape(()), expected, rtol=1e-6)
 
 
 # --- the config ---
@@ -209,6 +228,9 @@ def test_a_config_builds_its_schedule(fields, points):
         ({"name": "cosine", "final": -0.1}, "final is -0.1"),
         ({"name": "exponential", "rate": -1.0}, "rate is -1.0"),
         ({"name": "exponential", "period": "0"}, "period='0'"),
+        ({"name": "fge_triangle", "period": "0.1%"}, "period='0.1%'"),
+        ({"name": "swa", "start": "100%", "final": 0.5}, "start='100%' leaves nothing"),
+        ({"name": "step", "boundaries": ("150%",)}, "'150%' is more than the run"),
         ({"name": "swa", "start": "75%"}, "final=0.0 stops"),
         ({"name": "swa", "start": "late", "final": 0.5}, "schedule.start: the duration 'late'"),
         ({"name": "fge_triangle", "high": -0.5}, r"schedule.high is -0\.5"),
@@ -217,6 +239,10 @@ def test_a_config_builds_its_schedule(fields, points):
 def test_a_config_that_makes_no_sense_is_refused(fields, words):
     with pytest.raises(ValueError, match=words):
         build(**fields)
+
+
+def test_what_a_schedule_does_not_read_may_have_any_value_in_range():
+    assert float(build(name="constant", period="0.1%", start="100%", cycles=1000)(5)) == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize("value", [-1.0, float("nan")])
@@ -301,7 +327,7 @@ def test_counts_with_a_fraction_are_refused():
         "start",
         "max_consecutive",
         "cycles",
-        "period",
+        "steps",
         "period",
         "boundary",
         "steps",

@@ -32,7 +32,7 @@ def test_an_update_is_in_place_and_has_no_more_kernels_than_optaxs(name, small):
     # Clipping reads the gradients twice; nothing else may need room for anything but scalars.
     assert mine.compiled.memory_analysis().temp_size_in_bytes < 0.01 * weights
     kernels = [program.compiled.as_text().count(" fusion(") for program in (mine, other)]
-    assert kernels[0] <= kernels[1] + 4  # of scalars: the counters, and what the state tells
+    assert kernels[0] <= kernels[1] + (2 if "clip" in name else 0)  # of scalars: what the state tells
     assert mine.state_bytes <= other.state_bytes + 16
 
 
