@@ -108,8 +108,9 @@ def drop_nonfinite(inner: Transformation, max_consecutive: int) -> GradientTrans
 
     After more than `max_consecutive` in a row nothing moves any more, finite or not, until whoever reads
     `measurements(state)["dropped_in_a_row"]` stops the run. A train step that keeps other state (batch statistics)
-    has to leave that as it was, too: ask `all_finite(gradients)`. It should ask `all_finite(new state)` as well: a finite
-    gradient whose square overflows a slot (1.9e19 in float32) is let through here, and Adam stands still ever after.
+    has to leave that as it was, too: ask `all_finite(gradients)`. It should ask `all_finite(new state)` as well: a
+    finite gradient whose square overflows a slot (1.9e19 in float32) is let through here, and Adam stands still ever
+    after.
 
     Args:
         inner: what is done with finite gradients; weight decay belongs inside.

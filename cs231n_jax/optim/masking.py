@@ -95,8 +95,8 @@ def partition(rules: Mapping[str, tuple[Predicate, Transformation]]) -> Gradient
 
     Raises:
         TypeError: the rules are no such mapping.
-        ValueError: there is no rule; a predicate is no regular expression, or two are `OTHERS`; or a parameter is matched by no rule or
-            by several (at init and at update). The message names the rule or the parameter.
+        ValueError: there is no rule; a predicate is no regular expression, or two are `OTHERS`; or a parameter is
+            matched by no rule or by several (at init and at update). The message names the rule or the parameter.
     """
     _check_rules(rules)
     if sum(predicate == OTHERS for predicate, _ in rules.values()) > 1:
