@@ -174,7 +174,7 @@ def max_between(
     Args:
         x: images [n, h, w, c].
         rows: int32 borders a_0 … a_p along the height, of sequences as above: one for all images (g = 1) or one for
-            each (g = n). That a_0 = 0 is relied on.
+            each (g = n).
         columns: the same along the width.
         overlapping: whether a region holds the pixels of its end border too.
 
@@ -206,7 +206,7 @@ def _max_between_bwd(overlapping: bool, saved: tuple, dy: Array) -> tuple[Array,
     x, rows, columns = saved
     # Adding zeros that XLA cannot know to be zero keeps these gathers apart from those of the forward pass: shared,
     # they would be written to memory pixel by pixel, twenty times slower than fused with what reads them.
-    rows, columns = rows + rows[:, :1], columns + columns[:, :1]
+    rows, columns = (a + a[:, -1:] // (size + 1) for a, size in zip((rows, columns), x.shape[1:3]))
     where = _first_maximum(_taps(x, rows, columns, overlapping))
     where = held(where, where[0, 0, 0, 0])
     width = 2 + overlapping  # places along an axis of a region
