@@ -1,11 +1,12 @@
 """What an ensemble is worth for its price: snapshots of one run, averages of weights, independent runs.
 
 Every run goes through the one training loop in a run directory of its own below the study's, so a study that is killed
-goes on where it was. Equal budget: all members of an ensemble together train as long as the single run. Full budget:
-each member of the independent ensemble does.
+goes on where it was; what a finished seed found is kept in seedN.json beside them. Equal budget: all members of an
+ensemble together train as long as the single run. Full budget: each member of the independent ensemble does.
 """
 
 import dataclasses
+import json
 import math
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from cs231n_jax.train.assemble import assemble
 from cs231n_jax.train.members import Member
 from cs231n_jax.train.run import run
 from cs231n_jax.train.snapshots import SnapshotConfig
+from experiments import pages
 from experiments.studies import Result
 from experiments.studies.drawing import canvas, save
 
@@ -112,7 +114,7 @@ def measure(name: str, workdir: Path, quick: bool) -> Result:
         setting = setting._replace(data=DIGITS.data, model=QUICK, epochs=4, seeds=1, sizes=(2,))
     found: list[dict[str, _Way]] = []
     for seed in range(setting.seeds):
-        found.append(_one_seed(setting, workdir / name / f"seed{seed}", seed))
+        found.append(_kept(workdir / name / f"seed{seed}.json", setting, seed))
     return _report(name, workdir, setting, found)
 
 
@@ -120,6 +122,25 @@ class _Way(NamedTuple):
     accuracy: float
     examples: int
     budget: int  # in units of the single run
+
+
+def _kept(path: Path, setting: Setting, seed: int) -> dict[str, _Way]:
+    """What the seed found: from `path`, where an earlier call left it, or measured and left there.
+
+    Raises:
+        ValueError: it was found with another setting.
+    """
+    essence = {"data": setting.data.name, "limit": setting.data.limit, "model": setting.model.name}
+    essence |= {"epochs": setting.epochs, "rate": setting.rate, "sizes": list(setting.sizes)}
+    if path.exists():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["setting"] != essence:
+            raise ValueError(f"{path} was found with another setting of the study: give another --workdir")
+        return {name: _Way(*way) for name, way in kept["ways"].items()}
+    ways = _one_seed(setting, path.with_suffix(""), seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record.write_json(path, {"where": pages.where(), "setting": essence, "ways": ways})
+    return ways
 
 
 def _one_seed(setting: Setting, root: Path, seed: int) -> dict[str, _Way]:

@@ -20,6 +20,7 @@ from experiments.studies import (
     batchnorm_scales,
     dense_runs,
     digit_runs,
+    ensembling,
     init_scales,
     saturation,
     zigzag,
@@ -63,6 +64,23 @@ def test_momentum_needs_the_root_of_the_condition_number(tmp_path):
     numbers = STUDIES["momentum_vs_kappa"](tmp_path, True).numbers
     assert numbers["exponent of gradient descent"] == pytest.approx(1.0, abs=0.02)
     assert numbers["exponent of momentum"] == pytest.approx(0.5, abs=0.06)
+
+
+def test_a_seed_that_is_finished_is_not_measured_again(tmp_path, monkeypatch):
+    names = ("one run", "2 snapshots, predictions", "2 short runs", "2 full runs")
+    calls = []
+
+    def found(setting, root, seed):
+        calls.append(root)
+        return {name: ensembling._Way(0.5 + 0.1 * i, 899, 1 + i // 3) for i, name in enumerate(names)}
+
+    monkeypatch.setattr(ensembling, "_one_seed", found)
+    first, second = (STUDIES["ensembling"](tmp_path, True) for _ in range(2))
+    assert calls == [tmp_path / "ensembling" / "seed0"]
+    assert first.rows == second.rows
+    assert first.numbers["2 full runs: gain (points)"] == pytest.approx(30)
+    with pytest.raises(ValueError, match=r"seed0\.json was found with another setting"):
+        STUDIES["ensembling"](tmp_path, False)
 
 
 # --- activations ---
