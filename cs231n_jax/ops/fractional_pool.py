@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from cs231n_jax.ops.buffers import held
 from cs231n_jax.ops.window import pair
 
 Sequence = Literal["random", "pseudorandom"]
@@ -208,7 +207,8 @@ def _max_between_bwd(overlapping: bool, saved: tuple, dy: Array) -> tuple[Array,
     # they would be written to memory pixel by pixel, twenty times slower than fused with what reads them.
     rows, columns = (a + a[:, -1:] // (size + 1) for a, size in zip((rows, columns), x.shape[1:3]))
     where = _first_maximum(_taps(x, rows, columns, overlapping))
-    where = held(where, where[0, 0, 0, 0])
+    # A branch never taken, as a_p ≤ size: XLA writes its argument out, where it would repeat the search for each pixel.
+    where = jax.lax.cond(rows[0, -1] > x.shape[1], lambda w: -w, lambda w: w, where)
     width = 2 + overlapping  # places along an axis of a region
     dx = jnp.zeros_like(x)
     for row, row_place in _regions_of_pixels(rows, x.shape[1], overlapping):
