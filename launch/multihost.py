@@ -26,6 +26,8 @@ from typing import Any, NoReturn
 PORT = 8476
 CONTINUE = 75  # exit code of what was saved and can go on
 SUPERVISOR = "CS231N_JAX_SUPERVISOR"  # process id of the launcher that watches this process
+AGAIN = "the same command in every process continues the run"
+TRANSFER = ("Gloo", "NCCL", "coordination service")  # in what jax says when data cannot reach another process
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -144,7 +146,7 @@ def supervise(arguments: list[str], timeout: int) -> int:
         reason = f"another process of this run died or was silent for {timeout} s, for which jax aborts this one"
     else:
         reason = f"this process was ended by {ended_by.name}"
-    print(f"error: {reason}; the same command in every process continues the run", file=sys.stderr)
+    print(f"error: {reason}; {AGAIN}", file=sys.stderr)
     return 1
 
 
@@ -165,7 +167,8 @@ def end_with_the_supervisor() -> None:
 
 
 def join(options: argparse.Namespace, where: dict[str, Any]) -> None:
-    """Join the other processes, then run the module as if it had been started by python -m."""
+    """Join the other processes, then run the module as if `python -m` had started it in the repository's root."""
+    sys.path[0] = str(Path(__file__).parents[1])
     from experiments import allocator
 
     allocator.keep_pages()  # before anything starts threads
@@ -182,8 +185,12 @@ def join(options: argparse.Namespace, where: dict[str, Any]) -> None:
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # all is saved: a signal must not break the common end
         raise
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        if isinstance(error, jax.errors.JaxRuntimeError) and any(word in str(error) for word in TRANSFER):
+            reason = str(error).splitlines()[0]
+            print(f"error: another process of this run died: {reason}; {AGAIN}", file=sys.stderr)
+        else:
+            traceback.print_exc()
         _leave(1)
 
 

@@ -65,10 +65,14 @@ def train(workdir: Path, second: tuple[str, ...] = ()) -> list[subprocess.Popen]
     return start("experiments.train", f"--workdir={workdir}", *RUN, log=log, second=second)
 
 
-def wait_for(workdir: Path, step: int, started: list[subprocess.Popen]) -> None:
-    while not snapshots.directory(workdir, step).exists():
+def train_until_a_save(workdir: Path) -> list[subprocess.Popen]:
+    """Two processes that have just written a snapshot, beyond those that were there."""
+    before = max(snapshots.steps(workdir), default=0)
+    started = train(workdir)
+    while max(snapshots.steps(workdir), default=0) <= before:
         assert all(process.poll() is None for process in started)
         time.sleep(0.02)
+    return started
 
 
 @pytest.fixture(scope="module")
@@ -118,11 +122,20 @@ def test_a_process_with_other_arguments_ends_the_run_at_once(tmp_path, flag, mes
     assert not snapshots.steps(tmp_path / "run")
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_when_one_is_killed_the_other_ends_and_the_restart_continues(undisturbed, tmp_path, victim):
-    workdir = tmp_path / "run"
-    started = train(workdir)
-    wait_for(workdir, 28, started)
+def stop_both(workdir: Path, asked: int) -> None:
+    """SIGTERM to one of two processes: both save the same step and stop."""
+    started = train_until_a_save(workdir)
+    started[asked].send_signal(signal.SIGTERM)
+    assert end(started) == [75, 75]
+    logs = [workdir.with_suffix(f".log.{i}").read_text() for i in range(2)]
+    saved = {log.split("saved step ")[1].split()[0] for log in logs}
+    assert len(saved) == 1
+    assert snapshots.latest_good(workdir) == int(saved.pop())
+
+
+def kill_one(workdir: Path, victim: int) -> None:
+    """SIGKILL to one of two processes: the other ends in time and says why."""
+    started = train_until_a_save(workdir)
     time.sleep(0.05 * (1 + victim))
     started[victim].kill()
     killed = time.monotonic()
@@ -132,21 +145,13 @@ def test_when_one_is_killed_the_other_ends_and_the_restart_continues(undisturbed
     assert codes[1 - victim] == 1
     last = workdir.with_suffix(f".log.{1 - victim}").read_text().splitlines()[-1]
     assert last.startswith("error: another process of this run died")
-    assert end(train(workdir)) == [0, 0]
-    assert_same_run(workdir, undisturbed)
 
 
-@pytest.mark.parametrize("asked", [1])
-def test_a_signal_to_one_stops_both_at_the_same_step(undisturbed, tmp_path, asked):
+def test_a_run_that_is_stopped_and_of_which_each_process_is_killed_once_continues(undisturbed, tmp_path):
     workdir = tmp_path / "run"
-    started = train(workdir)
-    wait_for(workdir, 28, started)
-    started[asked].send_signal(signal.SIGTERM)
-    assert end(started) == [75, 75]
-    logs = [workdir.with_suffix(f".log.{i}").read_text() for i in range(2)]
-    saved = {log.split("saved step ")[1].split()[0] for log in logs}
-    assert len(saved) == 1
-    assert snapshots.latest_good(workdir) == int(saved.pop())
+    stop_both(workdir, asked=1)
+    kill_one(workdir, victim=0)
+    kill_one(workdir, victim=1)
     assert end(train(workdir)) == [0, 0]
     assert_same_run(workdir, undisturbed)
 
