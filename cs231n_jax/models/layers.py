@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from cs231n_jax.models.base import Mode
 from cs231n_jax.models.functional import Unset
-from cs231n_jax.ops import activations, conv, fractional_pool, init, norm
+from cs231n_jax.ops import activations, conv, fractional_pool, gaussian, init, norm
 from cs231n_jax.ops import noise as regularizers
 from cs231n_jax.ops.window import output_size, padding_pairs, pair
 from cs231n_jax.typing import Array
@@ -128,20 +128,24 @@ class PRelu(nn.Module):
     """
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """[..., C] -> [..., C]."""
+    def __call__(self, x: Array, var: Array | None = None) -> Array:
+        """[..., C] -> [..., C]; with `var` the mean for N(x, var)."""
         specs = {"slope": init.constant((x.shape[-1],), 0.25)}
         if self.is_initializing():
             declare(self, specs)
             return x
-        return activations.prelu(x, parameter(self, "slope", specs["slope"]))
+        slope = parameter(self, "slope", specs["slope"])
+        return activations.prelu(x, slope) if var is None else gaussian.prelu(x, var, slope)
 
 
-def activate(x: Array, mode: Mode, name: str) -> Array:
-    """The model's activation function; that of "prelu" keeps its slopes below `name` in the calling module."""
+def activate(x: Array, mode: Mode, name: str, var: Array | None = None) -> Array:
+    """The model's activation function; that of "prelu" keeps its slopes below `name` in the calling module.
+
+    With `var`, which is what a random layer says at inference, the mean of the activation of N(x, var).
+    """
     if mode.activation == "prelu":
-        return PRelu(name=name)(x)
-    return activations.get(mode.activation)(x)
+        return PRelu(name=name)(x, var)
+    return activations.get(mode.activation)(x) if var is None else gaussian.get(mode.activation)(x, var)
 
 
 class BatchNorm(nn.Module):

@@ -3,7 +3,9 @@
 import flax.linen as nn
 
 from cs231n_jax.models.base import Model, Variant
-from cs231n_jax.models.layers import Dense, activate
+from cs231n_jax.models.layers import Dense, dropout
+from cs231n_jax.models.random_layers import Mask, hidden
+from cs231n_jax.ops import dropconnect
 from cs231n_jax.typing import Array
 
 
@@ -11,10 +13,13 @@ class Mlp(Model):
     """Images or vectors [N, ...] -> logits [N, K] through fully connected hidden layers.
 
     The lecture's two-layer net is hidden=(100,). He initialisation, zero biases.
-    Reference: cs231n notes, "Neural Networks Part 1".
+    Reference: cs231n notes, "Neural Networks Part 1"; DropConnect: Wan et al. 2013.
     """
 
     hidden: tuple[int, ...] = (100,)
+    drop_rate: float = 0.0  # dropout after each hidden layer
+    drop_connect_rate: float = 0.0  # of the connections into each hidden layer
+    drop_connect_mask: Mask = "example"
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -27,6 +32,11 @@ class Mlp(Model):
             label = self.name or type(self).__name__
             raise ValueError(f"{label} takes [N, ...] with N ≥ 1 and a number in each example, got {list(x.shape)}")
 
+    def validate(self) -> None:
+        """Refuse a rate that masks cannot have."""
+        super().validate()
+        dropconnect.keep_rate(self.drop_connect_rate)
+
     @nn.compact
     def forward(self, x: Array, *, train: bool = False, noise: bool = False) -> dict[str, Array]:
         """hidden1, hidden2, ..., pre_logits, logits."""
@@ -34,7 +44,9 @@ class Mlp(Model):
         features = {}
         for stage, width in zip(self.stages, self.hidden):
             mode = self.mode(stage, train, noise)
-            x = features[stage] = activate(Dense(width, name=stage)(x), mode, f"{stage}_prelu")
+            rates = {"drop_rate": self.drop_connect_rate, "mask": self.drop_connect_mask}
+            x = features[stage] = hidden(x, width, mode, stage, **rates)
+            x = dropout(self, x, self.drop_rate, mode)
         return {**features, "pre_logits": x, "logits": Dense(self.num_classes, name="head")(x)}
 
 

@@ -35,6 +35,7 @@ RANGES: dict[str, Range | tuple[int, ...]] = {
     "column": Range(0, 10),
     "columns": Range(1, 10),  # column C has 2^(C − 1) units, and a join up to ten inputs
     "depth_drop_rate": PROBABILITY,
+    "drop_connect_rate": DROPPED,
     "drop_rate": DROPPED,
     "drop_rates": DROPPED,
     "ghost_batch": Range(0, LARGEST),

@@ -59,12 +59,7 @@ def drop_connect(
     shared_mask drops the same connections for all examples of a batch, so their noise is not independent.
     """
     _check(x, kernel, bias, chunk_size)
-    if keep_rate(drop_rate) == 1.0:
-        y = x @ kernel
-    elif shared_mask:
-        y = _shared(key, x, kernel, drop_rate)
-    else:
-        y = _by_example(key, x, kernel, drop_rate, min(chunk_size, max(len(x), 1)))
+    y = _product(key, x, kernel, drop_rate, shared_mask, min(chunk_size, max(len(x), 1)))
     return y if bias is None else y + lax.broadcast_in_dim(bias, y.shape, (1,))
 
 
@@ -119,7 +114,7 @@ def keep_rate(drop_rate: float) -> float:
     return kept / 2**DIGITS
 
 
-def keep_mask(key: PRNGKeyArray, shape: tuple[int, int], *, drop_rate: float) -> Bool[Array, "d m"]:
+def keep_mask(key: PRNGKeyArray, shape: tuple[int, ...], *, drop_rate: float) -> Bool[Array, "d m"]:
     """Draw which of the [d, m] connections are kept, each by itself with probability `keep_rate(drop_rate)`.
 
     A random word decides about 32 connections, one in each bit. With the binary digits b of the rate, from the last to
@@ -147,6 +142,14 @@ def keep_mask(key: PRNGKeyArray, shape: tuple[int, int], *, drop_rate: float) ->
     return ((word[:, None] & bit) != 0).reshape(rows * LANES, shape[1])[: shape[0]]
 
 
+def _product(key: Array, x: Array, kernel: Array, drop_rate: float, shared_mask: bool, chunk_size: int) -> Array:
+    if keep_rate(drop_rate) == 1.0:
+        return x @ kernel
+    if shared_mask:
+        return _shared(key, x, kernel, drop_rate)
+    return _by_example(key, x, kernel, drop_rate, chunk_size)
+
+
 def _shared(key: Array, x: Array, kernel: Array, drop_rate: float) -> Array:
     return x @ _masked(keep_mask(key, kernel.shape, drop_rate=drop_rate), kernel)
 
@@ -163,7 +166,7 @@ def _by_example(key: Array, x: Array, kernel: Array, drop_rate: float, chunk_siz
     def forward(_: None, chunk: tuple[Array, Array]) -> tuple[None, Array]:
         return None, jax.vmap(lambda key, x: _shared(key, x[None], kernel, drop_rate)[0])(*chunk)
 
-    _, y = lax.scan(forward, None, (_chunks(_keys(key, len(x)), chunk_size), _chunks(x, chunk_size)))
+    _, y = lax.scan(forward, None, (_keys(key, len(x), chunk_size), _chunks(x, chunk_size)))
     return _joined(y, len(x))
 
 
@@ -189,24 +192,26 @@ def _by_example_bwd(
         dx, parts = jax.vmap(one)(*chunk)
         return dkernel + parts.sum(0), dx
 
-    chunks = (_chunks(array, chunk_size) for array in (_keys(key, len(x)), x, dy))
-    dkernel, dx = lax.scan(backward, jnp.zeros(kernel.shape, wide), tuple(chunks))
+    chunks = (_keys(key, len(x), chunk_size), _chunks(x, chunk_size), _chunks(dy, chunk_size))
+    dkernel, dx = lax.scan(backward, jnp.zeros(kernel.shape, wide), chunks)
     return None, _joined(dx, len(x)), dkernel.astype(kernel.dtype)
 
 
 _by_example.defvjp(_by_example_fwd, _by_example_bwd)
 
 
-def _keys(key: Array, examples: int) -> Array:
-    return jax.vmap(lambda n: jax.random.fold_in(key, n))(jnp.arange(examples, dtype=jnp.uint32))
+def _keys(key: Array, examples: int, size: int) -> Array:
+    """Keys [steps, size], in the order of `_chunks`; each of the zeros that fill the last chunk has its own too."""
+    steps = -(-examples // size)
+    numbers = jnp.arange(steps * size, dtype=jnp.uint32).reshape(size, steps).T
+    return jax.vmap(jax.vmap(lambda n: jax.random.fold_in(key, n)))(numbers)
 
 
 def _chunks(examples: Array, size: int) -> Array:
     """[n, ...] -> [steps, size, ...]; a step takes every steps-th example, so that it has some of each device's."""
     steps = -(-len(examples) // size)
     missing = steps * size - len(examples)
-    if missing:
-        examples = jnp.concatenate([examples, jnp.broadcast_to(examples[:1], (missing, *examples.shape[1:]))])
+    examples = jnp.pad(examples, [(0, missing)] + [(0, 0)] * (examples.ndim - 1))
     return examples.reshape(size, steps, *examples.shape[1:]).swapaxes(0, 1)
 
 
@@ -220,7 +225,9 @@ def _check(x: Array, kernel: Array, bias: Array | None, chunk_size: int) -> None
         raise ValueError(f"x has the shape {list(x.shape)}; it must be [examples, inputs]: reshape it.")
     (inputs, outputs), given = kernel.shape, x.shape[1]
     if given != inputs:
-        raise ValueError(f"x has {given} columns and the kernel {inputs} rows; the kernel must be [{given}, {outputs}].")
+        raise ValueError(
+            f"x has {given} columns and the kernel {inputs} rows; the kernel must be [{given}, {outputs}]."
+        )
     if bias is not None and bias.shape != (outputs,):
         raise ValueError(f"The bias has {len(bias)} elements and the kernel {outputs} columns; they must agree.")
     dtypes = {str(array.dtype) for array in (x, kernel, bias) if array is not None}

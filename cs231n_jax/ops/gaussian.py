@@ -12,6 +12,8 @@ Values are computed in at least float32 and returned in the dtype given.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable
 
 import jax
@@ -112,7 +114,7 @@ def sigmoid(mean: Float[Array, "*n"], var: Float[Array, "*n"]) -> Float[Array, "
     """
     wide, wide_var = _wide(mean, var)
     terms = [weight * norm.cdf(wide * lax.rsqrt(scale**2 + wide_var)) for scale, weight in _MIXTURE]
-    return sum(terms[1:], terms[0]).astype(mean.dtype)
+    return functools.reduce(operator.add, terms).astype(mean.dtype)
 
 
 def tanh(mean: Float[Array, "*n"], var: Float[Array, "*n"]) -> Float[Array, "*n"]:
@@ -124,7 +126,7 @@ def tanh(mean: Float[Array, "*n"], var: Float[Array, "*n"]) -> Float[Array, "*n"
     """
     wide, wide_var = _wide(mean, var)
     terms = [weight * lax.erf(_ROOT_2 * wide * lax.rsqrt(scale**2 + 4.0 * wide_var)) for scale, weight in _MIXTURE]
-    return sum(terms[1:], terms[0]).astype(mean.dtype)
+    return functools.reduce(operator.add, terms).astype(mean.dtype)
 
 
 _BY_NAME: dict[str, Callable[[Array, Array], Array]] = {
