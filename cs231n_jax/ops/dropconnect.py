@@ -39,7 +39,7 @@ def drop_connect(
         x: examples [n, d].
         kernel: weights [d, m], of the same dtype as x.
         bias: [m], of the same dtype, or None.
-        drop_rate: 0, or from 1/512 to 511/512.
+        drop_rate: 0, or between 1/512 and 511/512.
         shared_mask: one mask for the whole batch, which is hardly slower than the dense layer (random bits for one
             example, and two matrix products).
         chunk_size: how many examples hold their masks at a time, 4·d·m bytes or more each. On a mesh that splits the
@@ -108,8 +108,8 @@ def keep_rate(drop_rate: float) -> float:
     if kept == 0 or (kept == 2**DIGITS and drop_rate != 0):
         least = 2 ** (DIGITS + 1)
         raise ValueError(
-            f"drop_rate is {drop_rate}; masks have steps of 1/{2**DIGITS}: give 0, or a rate from 1/{least} to "
-            f"{least - 1}/{least}."
+            f"drop_rate is {drop_rate}; masks have steps of 1/{2**DIGITS}: give 0, or a rate between 1/{least} "
+            f"and {least - 1}/{least}."
         )
     return kept / 2**DIGITS
 

@@ -70,7 +70,8 @@ def test_every_parameter_has_a_gradient_over_several_keys():
         return jnp.sum(jnp.sin(functional.apply(model, params, state, X, key=key, train=True)[0]))
 
     several = [gradient(params, key) for key in jax.random.split(jax.random.key(0), 4)]
-    for path, g in jax.tree_util.tree_flatten_with_path(jax.tree.map(lambda *g: sum(map(jnp.abs, g)), *several))[0]:
+    total = jax.tree.map(lambda *each: sum(map(jnp.abs, each)), *several)
+    for path, g in jax.tree_util.tree_flatten_with_path(total)[0]:
         assert float(g.max()) > 1e-8, functional.path_name(path)
 
 
@@ -122,7 +123,7 @@ def test_bfloat16_keeps_its_dtype():
     ("options", "message"),
     [
         ({"drop_connect_rate": 1.0}, "drop_connect_rate=1.0 of model 'mlp' must be a number from 0 and below 1"),
-        ({"drop_connect_rate": 0.001}, "drop_rate is 0.001; .* from 1/512 to 511/512"),
+        ({"drop_connect_rate": 0.001}, "drop_rate is 0.001; .* between 1/512 and 511/512"),
         ({"drop_connect_mask": "row"}, "'example', 'batch'"),
     ],
 )
