@@ -115,7 +115,7 @@ def test_mean_and_variance_are_the_moments(form, drop_rate, x64):
     keys = jax.random.split(jax.random.key(8), 20_000)
     run = functools.partial(dropconnect.drop_connect, drop_rate=drop_rate, **FORMS[form][0])
     draws = np.asarray(jax.jit(jax.vmap(run, (0, None, None, None)))(keys, x, kernel, bias))
-    mean, var = dropconnect.moments(x, kernel, bias, drop_rate=drop_rate)
+    mean, var = map(np.asarray, dropconnect.moments(x, kernel, bias, drop_rate=drop_rate))
     keep = dropconnect.keep_rate(drop_rate)
     np.testing.assert_allclose(mean, keep * np.asarray(x) @ np.asarray(kernel) + np.asarray(bias), rtol=1e-12)
     products = (np.asarray(x)[:, :, None] * np.asarray(kernel)) ** 2
