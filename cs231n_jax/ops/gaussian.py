@@ -72,7 +72,7 @@ def prelu(mean: Float[Array, "*n c"], var: Float[Array, "*n c"], slope: Float[Ar
     Args:
         mean: [..., c], float.
         var: at least 0, same shape and dtype.
-        slope: [c], same dtype.
+        slope: [c], float.
     """
     wide, wide_var = _wide(mean, var)
     slope = lax.broadcast_in_dim(slope.astype(wide.dtype), mean.shape, (mean.ndim - 1,))
