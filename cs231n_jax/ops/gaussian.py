@@ -35,6 +35,7 @@ def _kolmogorov(points: int = 20, low: float = 0.2, high: float = 3.5) -> tuple[
 
 
 _MIXTURE = tuple(zip(*(values.tolist() for values in _kolmogorov())))
+_GAUSS = [((1.0 + float(x)) / 2.0, float(weight) / 2.0) for x, weight in zip(*np.polynomial.legendre.leggauss(4))]
 _ROOT_2 = 2.0**0.5
 
 
@@ -83,7 +84,8 @@ def elu(mean: Float[Array, "*n"], var: Float[Array, "*n"], alpha: float = 1.0) -
     """Return E elu(u) = E max(u, 0) + alpha·(exp(mean + var/2)·Φ(−z − s) − Φ(−z)), exactly.
 
     The second part is computed as Φ(−z)·expm1(mean + var/2 + log Φ(−z − s) − log Φ(−z)), whose exponent is never above
-    0: exp(mean + var/2) by itself overflows, and the difference loses its digits where mean and var are small.
+    0: exp(mean + var/2) by itself overflows. Where |mean| + s is small, the difference of logarithms has no digits left
+    and the second part is computed as ∫₀¹ (mean + var·t)·exp(mean·t + var·t²/2)·Φ(−z − s·t) − s·φ(z) dt.
 
     Args:
         mean: float.
@@ -94,8 +96,20 @@ def elu(mean: Float[Array, "*n"], var: Float[Array, "*n"], alpha: float = 1.0) -
     s, z = _standard(wide, wide_var)
     exponent = wide + 0.5 * jnp.square(s) + norm.logcdf(-z - s) - norm.logcdf(-z)
     negative = norm.cdf(-z) * jnp.expm1(jnp.minimum(exponent, jnp.zeros_like(exponent)))
+    small = jnp.abs(wide) + s < 0.25
+    negative = jnp.where(small, _small_exponential(*(jnp.where(small, x, 0.0) for x in (wide, s, z))), negative)
     spread = _relu(wide, wide_var) + alpha * negative
     return jnp.where(wide_var > 0, spread, activations.elu(wide, alpha)).astype(mean.dtype)
+
+
+def _small_exponential(mean: Array, s: Array, z: Array) -> Array:
+    """E min(exp(u) − 1, 0) where |mean| + s < 1/4, by four points of Gauss and Legendre: to 1e-13 of |mean| + s."""
+    terms = []
+    for t, weight in _GAUSS:
+        slope = mean + jnp.square(s) * t
+        grown = jnp.exp(mean * t + 0.5 * jnp.square(s * t))
+        terms.append(weight * (slope * grown * norm.cdf(-z - s * t) - s * norm.pdf(z)))
+    return functools.reduce(operator.add, terms)
 
 
 def sigmoid(mean: Float[Array, "*n"], var: Float[Array, "*n"]) -> Float[Array, "*n"]:

@@ -22,11 +22,18 @@ def draw(dtype="float64", shape=(N, D, M)):
     return [jnp.asarray(random.standard_normal(s), dtype) for s in ((n, d), (d, m), (m,), (n, m))]
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def results_of(run, x, kernel, bias, dy):
-    """y and the gradients of x, kernel and bias."""
-    y, pull = jax.vjp(run, x, kernel, bias)
-    return y, *pull(dy)
+def compiled(function):
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def results_of(run):
+    """(x, kernel, bias, dy) -> y and the gradients of x, kernel and bias."""
+
+    def results(x, kernel, bias, dy):
+        y, pull = jax.vjp(run, x, kernel, bias)
+        return y, *pull(dy)
+
+    return results
 
 
 def masks_of(key, examples, drop_rate, shape=(D, M)):
@@ -47,16 +54,21 @@ FORMS = {
 every_form = pytest.mark.parametrize("form", FORMS)
 
 
-@every_form
 @pytest.mark.parametrize(
-    ("dtype", "tolerance", "drop_rate"),
-    [("float64", 1e-14, 0.5), ("float64", 1e-14, 0.3), ("float32", 1e-6, 255 / 256), ("bfloat16", 2**-6, 0.75)],
+    ("form", "dtype", "tolerance", "drop_rate"),
+    [
+        *((form, "float64", 1e-14, 0.3) for form in FORMS),
+        ("chunks", "float64", 1e-14, 0.5),
+        ("chunks", "float32", 1e-6, 255 / 256),
+        ("chunks", "bfloat16", 2**-6, 0.75),
+        ("batch", "bfloat16", 2**-6, 0.75),
+    ],
 )
 def test_forward_and_backward_are_the_reference(form, drop_rate, dtype, tolerance, x64):
     options, masks = FORMS[form]
     x, kernel, bias, dy = draw(jnp.dtype(dtype))
     run = functools.partial(dropconnect.drop_connect, KEY, drop_rate=drop_rate, **options)
-    y, *gradients = results_of(run, x, kernel, bias, dy)
+    y, *gradients = compiled(results_of(run))(x, kernel, bias, dy)
     x_, kernel_, bias_, dy_ = (np.asarray(a, np.float64) for a in (x, kernel, bias, dy))
     mask = masks(KEY, N, drop_rate)
     wanted = reference.drop_connect(x_, kernel_, bias_, mask)
@@ -67,7 +79,7 @@ def test_forward_and_backward_are_the_reference(form, drop_rate, dtype, toleranc
         np.testing.assert_allclose(np.asarray(actual, np.float64), desired, rtol=tolerance, atol=10 * tolerance)
 
 
-@every_form
+@pytest.mark.parametrize("form", ["chunks", "batch"])
 def test_gradients_are_central_differences(form, x64):
     run = functools.partial(dropconnect.drop_connect, KEY, drop_rate=0.3, **FORMS[form][0])
     check_grads(jax.jit(run), tuple(draw()[:3]), order=1, modes=["rev"], eps=1e-4, atol=1e-8, rtol=1e-8)
@@ -75,7 +87,7 @@ def test_gradients_are_central_differences(form, x64):
 
 def test_gradients_of_the_moments_are_central_differences(x64):
     moments = functools.partial(dropconnect.moments, drop_rate=0.3)
-    check_grads(jax.jit(moments), tuple(draw()[:3]), order=2, eps=1e-4, atol=1e-7, rtol=1e-7)
+    check_grads(jax.jit(moments), tuple(draw()[:3]), order=2, modes=["rev"], eps=1e-4, atol=1e-7, rtol=1e-7)
 
 
 @pytest.mark.parametrize("drop_rate", [0.5, 0.25, 0.75, 0.3, 0.9, 1 / 500, 255 / 256])
@@ -143,23 +155,25 @@ def test_the_chunk_size_changes_nothing(drop_rate, x64):
 
     def results(size):
         run = functools.partial(dropconnect.drop_connect, KEY, drop_rate=drop_rate, chunk_size=size)
-        return results_of(run, x, kernel, bias, dy)
+        return compiled(results_of(run))(x, kernel, bias, dy)
 
-    for size in (2, 3, 500):
-        for a, b in zip(results(1), results(size)):
+    alone = results(1)
+    for size in (3, 500):
+        for a, b in zip(alone, results(size)):
             np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-13)
 
 
 def test_the_draw_of_an_example_depends_on_its_number_and_the_key_alone():
     x, kernel, _, _ = draw("float32", (6, D, M))
-    run = functools.partial(dropconnect.drop_connect, drop_rate=0.5)
+    run = compiled(functools.partial(dropconnect.drop_connect, drop_rate=0.5))
     whole = run(KEY, x, kernel)
     np.testing.assert_allclose(run(KEY, x[:4], kernel), whole[:4], rtol=1e-6)
     np.testing.assert_array_equal(run(KEY, x, kernel), whole)
     assert not np.allclose(run(jax.random.key(4), x, kernel), whole)
     same = run(KEY, jnp.broadcast_to(x[:1], x.shape), kernel)
     assert len(np.unique(np.asarray(same), axis=0)) == 6
-    shared = run(KEY, jnp.broadcast_to(x[:1], x.shape), kernel, shared_mask=True)
+    same = jnp.broadcast_to(x[:1], x.shape)
+    shared = dropconnect.drop_connect(KEY, same, kernel, drop_rate=0.5, shared_mask=True)
     np.testing.assert_allclose(shared, jnp.broadcast_to(shared[:1], shared.shape), rtol=1e-5)
 
 
@@ -185,8 +199,9 @@ def test_masks_of_a_batch_are_never_held_together():
     assert temporary_bytes((128, 4096, 4096), shared_mask=True) < 4 * kernel
 
 
-@every_form
-@pytest.mark.parametrize("batch_size", [16, 12])
+@pytest.mark.parametrize(
+    ("form", "batch_size"), [("example", 16), ("chunks", 12), ("all at once", 16), ("batch", 16), ("batch", 12)]
+)
 def test_eight_devices_that_split_the_batch_compute_the_same(form, batch_size, x64):
     """Not divisible by eight: jax lays 12 examples on four of them."""
     x, kernel, bias, dy = draw(shape=(batch_size, D, M))
@@ -194,28 +209,32 @@ def test_eight_devices_that_split_the_batch_compute_the_same(form, batch_size, x
     mesh = jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices])
     split, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("data",), ()))
 
-    def gradients(x, kernel, bias, dy):
-        run = functools.partial(dropconnect.drop_connect, KEY, drop_rate=0.3, **FORMS[form][0])
-        return results_of(run, x, kernel, bias, dy)
-
+    gradients = results_of(functools.partial(dropconnect.drop_connect, KEY, drop_rate=0.3, **FORMS[form][0]))
     lies = (split, whole, whole, split)
-    sharded = jax.jit(gradients, in_shardings=lies, out_shardings=(split, split, whole, whole))
-    for a, b in zip(sharded(*jax.device_put((x, kernel, bias, dy), lies)), gradients(x, kernel, bias, dy)):
+    options = {"xla_backend_optimization_level": 0}
+    sharded = jax.jit(
+        gradients, in_shardings=lies, out_shardings=(split, split, whole, whole), compiler_options=options
+    )
+    alone = compiled(gradients)(x, kernel, bias, dy)
+    for a, b in zip(sharded(*jax.device_put((x, kernel, bias, dy), lies)), alone):
         np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-13)
 
 
-@every_form
+@pytest.mark.parametrize("form", ["chunks", "batch"])
 def test_jit_and_vmap_and_second_derivatives(form, x64):
     x, kernel, bias, _ = draw()
     run = functools.partial(dropconnect.drop_connect, drop_rate=0.3, **FORMS[form][0])
     keys = jax.random.split(KEY, 3)
-    alone = jnp.stack([run(key, x, kernel, bias) for key in keys])
-    np.testing.assert_allclose(jax.jit(jax.vmap(run, (0, None, None, None)))(keys, x, kernel, bias), alone, rtol=1e-12)
+    one = compiled(run)
+    alone = jnp.stack([one(key, x, kernel, bias) for key in keys])
+    over_keys = compiled(jax.vmap(run, (0, None, None, None)))
+    np.testing.assert_allclose(over_keys(keys, x, kernel, bias), alone, rtol=1e-12)
     twice = jnp.stack([x, 2 * x, -x])
-    over_x = jax.vmap(run, (None, 0, None, None))(KEY, twice, kernel, bias)
-    np.testing.assert_allclose(over_x[1], run(KEY, 2 * x, kernel, bias), rtol=1e-12)
-    gradient = jax.grad(lambda x, kernel: jnp.sum(jnp.sin(run(KEY, x, kernel, bias))), (0, 1))
-    check_grads(jax.jit(gradient), (x, kernel), order=1, modes=["rev"], atol=1e-7, rtol=1e-7)
+    over_x = compiled(jax.vmap(run, (None, 0, None, None)))(KEY, twice, kernel, bias)
+    np.testing.assert_allclose(over_x[1], one(KEY, 2 * x, kernel, bias), rtol=1e-12)
+    gradient = jax.jit(jax.grad(lambda x, kernel: jnp.sum(jnp.sin(run(KEY, x, kernel, bias))), (0, 1)))
+    # a central difference errs by its third derivative times eps² / 6, here by 2e-5 at the usual eps of 1e-4
+    check_grads(gradient, (x, kernel), order=1, modes=["rev"], eps=1e-5, atol=1e-7, rtol=1e-7)
 
 
 def test_moments_of_bfloat16_are_wide():
