@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from cs231n_jax import optim
-from cs231n_jax.ops import augment
+from cs231n_jax.data import DataConfig
+from cs231n_jax.tasks import augmentations
 from cs231n_jax.tasks.classification import Classification
 from cs231n_jax.train import accumulate, average, marginalise, sharding, state
 from cs231n_jax.train.step import make_train_step
@@ -24,7 +25,7 @@ NOISY = {  # row -> options, and how often a pass draws
     "alexnet": ({}, 2),
     "fractalnet20": ({"drop_rates": (0.1, 0.1)}, 21),  # 1 kind, 2 for a column, 2 joins and 7 units a block
 }
-CROP_FLIP = functools.partial(augment.random_crop_flip, padding=1)
+CROP_FLIP = augmentations.build(DataConfig(augment="crop_flip:1"), (0.5,))
 
 
 def task_of(name, crop_flip=CROP_FLIP):
