@@ -6,7 +6,8 @@ import flax.linen as nn
 
 from cs231n_jax.models.base import Mode, Model, Variant
 from cs231n_jax.models.layers import BatchNorm, Conv, Dense, activate, dropout, fractional_max_pool
-from cs231n_jax.ops import fractional_pool, pool
+from cs231n_jax.models.random_layers import hidden
+from cs231n_jax.ops import dropconnect, fractional_pool, pool
 from cs231n_jax.ops.noise import linear_drop_rates, stochastic_depth
 from cs231n_jax.typing import Array
 
@@ -37,9 +38,10 @@ class ConvNet(Model):
     """Images [N, H, W, C] -> logits [N, K]: stages of a convolution and pooling, a global average, a hidden layer.
 
     Stage s has a 3×3 convolution to `widths[s]` channels, with `residual` a second one around which the first one's
-    output is carried, and pooling: 2×2 maxima, or fractional ones. Dropout stands after the hidden layer, stochastic
-    depth on the residual units (the last one's rate, growing linearly from the first).
-    Reference: none; the regularizers are those of `ops.noise` and `ops.fractional_pool`.
+    output is carried, and pooling: 2×2 maxima, or fractional ones. Dropout stands after the hidden layer, DropConnect
+    on the connections into it, stochastic depth on the residual units (the last one's rate, growing linearly from the
+    first).
+    Reference: none; the regularizers are those of `ops.noise`, `ops.dropconnect` and `ops.fractional_pool`.
     """
 
     widths: tuple[int, ...] = (16, 32, 64)
@@ -51,6 +53,7 @@ class ConvNet(Model):
     pool_overlap: bool = True  # neighbouring regions share the pixels of their border
     pool_sequence: Literal["random", "pseudorandom"] = "random"
     drop_rate: float = 0.0
+    drop_connect_rate: float = 0.0
     depth_drop_rate: float = 0.0
 
     @property
@@ -73,7 +76,8 @@ class ConvNet(Model):
         return True
 
     def validate(self) -> None:
-        """There is no depth to drop without residual units."""
+        """There is no depth to drop without residual units; refuse a rate that masks cannot have, too."""
+        dropconnect.keep_rate(self.drop_connect_rate)
         if self.depth_drop_rate and not self.residual:
             raise ValueError(
                 f"depth_drop_rate={self.depth_drop_rate} switches residual units off and there are none: set "
@@ -92,7 +96,8 @@ class ConvNet(Model):
                 x = unit(width, self.batch_norm, residual=True, drop_rate=rate, name=f"{stage}_residual")(x, mode)
             x = features[stage] = self._pool(x, mode)
         mode = self.mode("fc", train, noise)
-        x = features["fc"] = activate(Dense(self.hidden, name="fc")(pool.global_avg_pool(x)), mode, "fc_prelu")
+        x = pool.global_avg_pool(x)
+        x = features["fc"] = hidden(x, self.hidden, mode, "fc", drop_rate=self.drop_connect_rate)
         x = dropout(self, x, self.drop_rate, mode)
         return {**features, "pre_logits": x, "logits": Dense(self.num_classes, name="head")(x)}
 

@@ -1,4 +1,4 @@
-"""DropConnect in the multilayer perceptron: names, draws, inference without a key, and what it leaves alone."""
+"""DropConnect in the perceptron and the test bed: names, draws, inference without a key, and what it leaves alone."""
 
 import functools
 
@@ -90,6 +90,27 @@ def test_at_rate_zero_the_graph_is_the_plain_one():
         run = functools.partial(functional.apply, model, key=key, noise=noise)
         ours = jax.make_jaxpr(lambda params, x, run=run: run(params, state, x)[0])(params, X)
         assert str(ours) == str(jax.make_jaxpr(plain)(params, X))
+
+
+def test_the_hidden_layer_of_the_convolutional_test_bed():
+    plain, model = (models.create("convnet", widths=(4, 6), hidden=9, drop_connect_rate=rate) for rate in (0.0, 0.3))
+    images = jnp.asarray(np.random.default_rng(0).standard_normal((5, 8, 8, 3)), jnp.float32)
+    params, state = functional.init(model, 0, images)
+    assert all(map(np.array_equal, jax.tree.leaves(params), jax.tree.leaves(functional.init(plain, 0, images)[0])))
+    found = functional.apply(model, params, state, images, method="features")[0]
+    before = found["stage2"].mean((1, 2))
+    np.testing.assert_allclose(
+        found["fc"], gaussian.relu(*dropconnect.moments(before, *_weights(params), drop_rate=0.3)), rtol=1e-5, atol=1e-6
+    )
+    run = functools.partial(functional.apply, model, params, state, images, noise=True, method="features")
+    first, again, other = (run(key=jax.random.key(seed))[0] for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first["fc"], again["fc"])
+    np.testing.assert_array_equal(first["stage2"], other["stage2"])
+    assert not np.array_equal(first["fc"], other["fc"])
+
+
+def _weights(params):
+    return params["fc"]["kernel"], params["fc"]["bias"]
 
 
 def test_frozen_layers_are_as_in_inference():
