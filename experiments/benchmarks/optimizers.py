@@ -33,7 +33,7 @@ from experiments.benchmarks import rounds
 TITLE = "One optimizer update of ResNet-50's 161 leaves (ms; ratio to optax, its 95 % interval; costs)"
 RATE = 1e-3
 QUICK = ("sgd", "momentum", "adam")
-COMPILATIONS = 9
+COMPILATIONS = 7
 
 
 def pairs() -> dict[str, tuple[Any, Any]]:
