@@ -40,8 +40,8 @@ def drop_connect(
         kernel: weights [d, m], of the same dtype as x.
         bias: [m], of the same dtype, or None.
         drop_rate: 0, or between 1/512 and 511/512.
-        shared_mask: one mask for the whole batch, which is hardly slower than the dense layer (random bits for one
-            example, and two matrix products).
+        shared_mask: one mask for the whole batch: to the dense layer it adds the random bits of one example and a pass
+            over the kernel, forward and backward.
         chunk_size: how many examples hold their masks at a time, 4·d·m bytes or more each. On a mesh that splits the
             batch: a multiple of the number of devices, so that each of them always has something to do.
 

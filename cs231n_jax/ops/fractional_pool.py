@@ -180,8 +180,8 @@ def max_between(
     Returns:
         [n, p − 1, q − 1, c] in the dtype of x.
 
-    The derivative is our own, because XLA's derivative of a gather is a scatter, some ten times slower on CPU: a pixel
-    lies in at most two regions along an axis, so that its gradient is again gathered. Forward mode (`jax.jvp`) raises.
+    The derivative is our own, because XLA's derivative of a gather is a scatter, which is slow on CPU: a pixel lies in
+    at most two regions along an axis, so that its gradient is again gathered. Forward mode (`jax.jvp`) raises.
     """
     return _max_between(x, rows, columns, overlapping)
 
@@ -204,7 +204,7 @@ def _max_between_fwd(x: Array, rows: Array, columns: Array, overlapping: bool) -
 def _max_between_bwd(overlapping: bool, saved: tuple, dy: Array) -> tuple[Array, None, None]:
     x, rows, columns = saved
     # Adding zeros that XLA cannot know to be zero keeps these gathers apart from those of the forward pass: shared,
-    # they would be written to memory pixel by pixel, twenty times slower than fused with what reads them.
+    # they would be written to memory pixel by pixel, which is far slower than fused with what reads them.
     rows, columns = (a + a[:, -1:] // (size + 1) for a, size in zip((rows, columns), x.shape[1:3]))
     where = _first_maximum(_taps(x, rows, columns, overlapping))
     # A branch never taken, as a_p ≤ size: XLA writes its argument out, where it would repeat the search for each pixel.

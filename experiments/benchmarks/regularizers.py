@@ -2,8 +2,8 @@
 
 Pooling: forward and backward in one program, float32, a pair of sequences drawn in it; nanoseconds an output element,
 since fractional pooling leaves more of them (the ratio is √2). Shapes are those of the stages of a CIFAR network at a
-batch of 128. Augmentation: crop and flip of 128 images of 32×32 bytes on the device, beside forward, backward and
-momentum update of ResNet-20 on them; their ratio is the share. The programs of a row alternate in one process.
+batch of 128. Augmentation: crop and flip of 128 images of 32×32 bytes on the device, beside the train step of ResNet-20
+on them; their ratio is the share. The programs of a row alternate in one process.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cs231n_jax import models, optim
-from cs231n_jax.models import functional
 from cs231n_jax.ops import augment, pool
 from cs231n_jax.ops.fractional_pool import fractional_max_pool
-from cs231n_jax.ops.losses import softmax_cross_entropy
-from experiments.benchmarks import rounds
+from experiments.benchmarks import convolution, rounds
 
 TITLE = "Random regularizers (fractional pooling: ns an output element; augmentation: ms; medians and their spread)"
 SHAPES = ((128, 32, 32, 16), (128, 32, 32, 64), (128, 16, 16, 64), (128, 8, 8, 128))
@@ -55,10 +52,10 @@ def pooling(shape: tuple[int, int, int, int], overlapping: bool, sequence: str, 
 def augmentation(batch: int, count: int) -> dict:
     """Crop and flip beside a step of ResNet-20."""
     random = np.random.default_rng(0)
-    images = jnp.asarray(random.integers(0, 256, (batch, 32, 32, 3)), jnp.uint8)
-    labels, key = jnp.asarray(random.integers(0, 10, batch), jnp.int32), jax.random.key(0)
+    images, labels = random.integers(0, 256, (batch, 32, 32, 3), np.uint8), random.integers(0, 10, batch)
+    step, _ = convolution.ours(images, labels.astype(np.int32), "resnet20")
+    images, key = jnp.asarray(images), jax.random.key(0)
     crop_flip = jax.jit(partial(augment.random_crop_flip, padding=4))
-    step = _step(images, labels)
     programs = {"crop and flip": lambda: jax.block_until_ready(crop_flip(key, images)), "step": step}
     seconds = {name: 1e3 * s for name, s in rounds.interleave(programs, count).items()}
     return _row(f"crop and flip, beside a ResNet-20 step at {batch}", seconds["crop and flip"], seconds["step"])
@@ -84,26 +81,3 @@ def _there_and_back(function: Callable[[Any, Any], Any], x: Any) -> tuple[Callab
         return y, pull(dy)[0]
 
     return lambda: jax.block_until_ready(both(key, x, dy)), dy.size
-
-
-def _step(images: Any, labels: Any) -> Callable[[], Any]:
-    """Forward, backward and momentum update of ResNet-20."""
-    model, optimizer = models.create("resnet20"), optim.momentum(0.1)
-    x = images.astype(jnp.float32) / 255
-    params, model_state = functional.init(model, 0, x)
-    held = [(params, model_state, optimizer.init(params))]
-
-    @partial(jax.jit, donate_argnums=0)
-    def update(state: Any, x: Any) -> Any:
-        def loss(params: Any) -> Any:
-            logits, new = functional.apply(model, params, state[1], x, train=True, noise=False)
-            return softmax_cross_entropy(logits, labels).mean(), new
-
-        grads, new = jax.grad(loss, has_aux=True)(state[0])
-        updates, opt_state = optimizer.update(grads, state[2], state[0])
-        return optim.apply_updates(state[0], updates), new, opt_state
-
-    def once() -> None:
-        held[0] = jax.block_until_ready(update(held[0], x))
-
-    return once
