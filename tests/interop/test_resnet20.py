@@ -43,7 +43,8 @@ def drawn(name="resnet8", **options):
 
 @published
 def test_golden_logits(weights):
-    golden = np.load(WEIGHTS / "golden.npz")
+    with np.load(WEIGHTS / "golden.npz") as file:
+        golden = dict(file)
     params, state = interop.torchvision.load("resnet20", weights)
     task = Classification(models.create("resnet20"), tuple(golden["mean"].tolist()), tuple(golden["std"].tolist()))
     logits = task.predict(params, state, {"image": jnp.asarray(golden["image"])})
@@ -52,7 +53,8 @@ def test_golden_logits(weights):
 
 @published
 def test_published_test_error_is_827_of_10000(weights):
-    golden = np.load(WEIGHTS / "golden.npz")
+    with np.load(WEIGHTS / "golden.npz") as file:
+        golden = dict(file)
     params, state = interop.torchvision.load("resnet20", weights)
     config = DataConfig(name="cifar10", normalize=Normalization.IMAGENET)
     source = open_source(config, "eval")
