@@ -23,7 +23,7 @@ from cs231n_jax.optim.base import (
     widen,
     zeros_like,
 )
-from cs231n_jax.optim.leaves import floats
+from cs231n_jax.optim.leaves import cast, floats
 from cs231n_jax.typing import PyTree
 
 
@@ -68,7 +68,7 @@ def scale_by_adagrad(
 
     def form(g: Array, s: Array) -> Array:
         wide, s = widen(g, s)
-        return _divide_by_root(wide, s, eps, eps_inside_sqrt).astype(g.dtype)
+        return cast(_divide_by_root(wide, s, eps, eps_inside_sqrt), g.dtype)
 
     def update(updates: PyTree, state: AdagradState, params: PyTree = None) -> tuple[PyTree, AdagradState]:
         del params
@@ -125,7 +125,7 @@ def scale_by_rms(
         if mean is not None:
             # Rounding can leave the variance of a constant gradient below zero.
             s = jnp.maximum(s - jnp.square(mean.astype(s.dtype)), 0)
-        return _divide_by_root(wide, s, eps, eps_inside_sqrt).astype(g.dtype)
+        return cast(_divide_by_root(wide, s, eps, eps_inside_sqrt), g.dtype)
 
     def update(updates: PyTree, state: RmsState, params: PyTree = None) -> tuple[PyTree, RmsState]:
         del params
@@ -201,10 +201,10 @@ def scale_by_adam(
 
         def form(g: Array, m: Array, v: Array) -> Array:
             if eps_inside_sqrt:
-                root = jnp.sqrt(v / c2.astype(v.dtype) + scalar(eps, v.dtype))
+                root = jnp.sqrt(v / cast(c2, v.dtype) + scalar(eps, v.dtype))
             else:
-                root = inner.astype(v.dtype) * jnp.sqrt(v) + scalar(eps, v.dtype)
-            return (m / (outer.astype(v.dtype) * root)).astype(g.dtype)
+                root = cast(inner, v.dtype) * jnp.sqrt(v) + scalar(eps, v.dtype)
+            return cast(m / (cast(outer, v.dtype) * root), g.dtype)
 
         new_state = AdamState(count, cast_like(mean, state.mean), cast_like(square_mean, state.square_mean))
         return jax.tree.map(form, updates, mean, square_mean), new_state

@@ -17,7 +17,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from cs231n_jax.optim.leaves import float_leaf, floats, is_float0
+from cs231n_jax.optim.leaves import cast, float_leaf, floats, is_float0
 from cs231n_jax.typing import PyTree, Schedule
 
 Number = float | int | np.floating | np.integer | np.ndarray | Array
@@ -147,14 +147,14 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
             return jnp.asarray(p) + jnp.asarray(u)
         p, u = float_leaf(path, p), float_leaf(path, u)
         wide = at_least_float32(p.dtype)
-        return (p.astype(wide) + u.astype(wide)).astype(p.dtype)
+        return cast(cast(p, wide) + cast(u, wide), p.dtype)
 
     return jax.tree_util.tree_map_with_path(add, params, updates)
 
 
 def square_sum(tree: PyTree) -> Float[Array, ""]:
     """Σ x² over all elements of all leaves, in the widest of their dtypes, at least float32."""
-    leaves = [x.astype(at_least_float32(x.dtype)) for x in packed(floats(tree))]
+    leaves = [cast(x, at_least_float32(x.dtype)) for x in packed(floats(tree))]
     dtype = max((x.dtype for x in leaves), key=lambda d: d.itemsize, default=float_dtype())
     return sum((jnp.sum(jnp.square(x)).astype(dtype) for x in leaves), jnp.zeros((), dtype))
 
@@ -221,12 +221,12 @@ def at_least_float32(dtype: DTypeLike) -> np.dtype:
 def widen(*arrays: Array) -> tuple[Array, ...]:
     """The arrays in the widest of their dtypes, at least float32."""
     dtype = max((at_least_float32(a.dtype) for a in arrays), key=lambda d: d.itemsize)
-    return tuple(a.astype(dtype) for a in arrays)
+    return tuple(cast(a, dtype) for a in arrays)
 
 
 def cast_like(values: PyTree, like: PyTree) -> PyTree:
     """The values in the dtypes of the slots that they replace."""
-    return jax.tree.map(lambda x, slot: x.astype(slot.dtype), values, like)
+    return jax.tree.map(lambda x, slot: cast(x, slot.dtype), values, like)
 
 
 def float_dtype() -> np.dtype:
@@ -236,7 +236,7 @@ def float_dtype() -> np.dtype:
 
 def scalar(value: Number, dtype: DTypeLike) -> float | Array:
     """A hyper-parameter ready for arithmetic with arrays of `dtype`; Python numbers take any dtype as they are."""
-    return value.astype(dtype) if isinstance(value, Array) else float(value)
+    return cast(value, dtype) if isinstance(value, Array) else float(value)
 
 
 def check_range(

@@ -25,7 +25,7 @@ from cs231n_jax.optim.base import (
     scalar,
     stateless,
 )
-from cs231n_jax.optim.leaves import floats
+from cs231n_jax.optim.leaves import cast, floats
 from cs231n_jax.typing import PyTree
 
 
@@ -88,7 +88,7 @@ def clip_by_global_norm(max_norm: Number, *, eps: Number = 0.0) -> GradientTrans
 
         def clip(g: Array) -> Array:
             wide = at_least_float32(g.dtype)
-            return (g.astype(wide) * factor.astype(wide)).astype(g.dtype)
+            return cast(cast(g, wide) * cast(factor, wide), g.dtype)
 
         return jax.tree.map(clip, floats(updates)), ClipState(norm.astype(float_dtype()), factor.astype(float_dtype()))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from cs231n_jax.typing import PyTree
@@ -37,6 +38,11 @@ def float_leaf(path: tuple[Any, ...], leaf: Any) -> Array:
             "partition, or leave it out of the tree"
         )
     return leaf
+
+
+def cast(x: Array, dtype: DTypeLike) -> Array:
+    """x.astype(dtype), and x itself where nothing changes: a leaf of most models, several times an update."""
+    return x if x.dtype == dtype and not x.weak_type else x.astype(dtype)
 
 
 def floats(tree: PyTree) -> PyTree:

@@ -31,7 +31,7 @@ from cs231n_jax.optim.base import (
     widen,
     zeros_like,
 )
-from cs231n_jax.optim.leaves import floats
+from cs231n_jax.optim.leaves import cast, floats
 from cs231n_jax.optim.masking import masked
 from cs231n_jax.typing import PyTree, Schedule
 
@@ -74,7 +74,8 @@ def scale_by_learning_rate(learning_rate: Number | Schedule) -> GradientTransfor
         value = learning_rate(state.count) if callable(learning_rate) else learning_rate
         rate = jnp.asarray(value).astype(float_dtype())
         new_state = LearningRateState(increment(state.count) if callable(learning_rate) else state.count, rate)
-        return jax.tree.map(lambda u: _times(-rate, u), floats(updates)), new_state
+        downhill = -rate
+        return jax.tree.map(lambda u: _times(downhill, u), floats(updates)), new_state
 
     return GradientTransformation(init, update)
 
@@ -126,7 +127,7 @@ def trace(
             b = u + rho * b
         elif rearranged:
             b = (1 + rho) * b - rho * old
-        return b.astype(dtype)
+        return cast(b, dtype)
 
     def update(updates: PyTree, state: TraceState, params: PyTree = None) -> tuple[PyTree, TraceState]:
         del params
@@ -161,7 +162,7 @@ def add_decayed_weights(
 
         def decayed(u: Array, p: Array) -> Array:
             wide_u, wide_p = widen(u, p)
-            return (wide_u + scalar(weight_decay, wide_p.dtype) * wide_p).astype(u.dtype)
+            return cast(wide_u + scalar(weight_decay, wide_p.dtype) * wide_p, u.dtype)
 
         return jax.tree.map(decayed, floats(updates), floats(params))
 
@@ -171,4 +172,4 @@ def add_decayed_weights(
 
 def _times(factor: Number, u: Array) -> Array:
     (wide,) = widen(u)
-    return (scalar(factor, wide.dtype) * wide).astype(u.dtype)
+    return cast(scalar(factor, wide.dtype) * wide, u.dtype)
