@@ -6,7 +6,6 @@ ensemble together train as long as the single run. Full budget: each member of t
 """
 
 import dataclasses
-import json
 import math
 from functools import partial
 from pathlib import Path
@@ -22,10 +21,8 @@ from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
 from cs231n_jax.train import ensemble, members, record
 from cs231n_jax.train.assemble import assemble
 from cs231n_jax.train.members import Member
-from cs231n_jax.train.run import run
 from cs231n_jax.train.snapshots import SnapshotConfig
-from experiments import pages
-from experiments.studies import Result
+from experiments.studies import Result, seeds
 from experiments.studies.drawing import canvas, save
 
 EMA_DECAY = 0.995  # the lecture's
@@ -79,17 +76,6 @@ SETTINGS = {
 }
 
 
-class _Quiet:
-    def start(self, done: int, total: int) -> None:
-        """Nothing."""
-
-    def advance(self, done: int) -> None:
-        """Nothing."""
-
-    def line(self, text: str) -> None:
-        """Nothing."""
-
-
 def config_of(setting: Setting, seed: int, epochs: int, schedule: ScheduleConfig, count: int, after: str) -> Config:
     """One run: momentum 0.9, weight decay 1e-4, a moving average of the weights, `count` member snapshots."""
     return Config(
@@ -125,22 +111,10 @@ class _Way(NamedTuple):
 
 
 def _kept(path: Path, setting: Setting, seed: int) -> dict[str, _Way]:
-    """What the seed found: from `path`, where an earlier call left it, or measured and left there.
-
-    Raises:
-        ValueError: it was found with another setting.
-    """
     essence = {"data": setting.data.name, "limit": setting.data.limit, "model": setting.model.name}
     essence |= {"epochs": setting.epochs, "rate": setting.rate, "sizes": list(setting.sizes)}
-    if path.exists():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["setting"] != essence:
-            raise ValueError(f"{path} was found with another setting of the study: give another --workdir")
-        return {name: _Way(*way) for name, way in kept["ways"].items()}
-    ways = _one_seed(setting, path.with_suffix(""), seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    record.write_json(path, {"where": pages.where(), "setting": essence, "ways": ways})
-    return ways
+    ways = seeds.kept(path, essence, lambda: _one_seed(setting, path.with_suffix(""), seed))
+    return {name: _Way(*way) for name, way in ways.items()}
 
 
 def _one_seed(setting: Setting, root: Path, seed: int) -> dict[str, _Way]:
@@ -149,8 +123,7 @@ def _one_seed(setting: Setting, root: Path, seed: int) -> dict[str, _Way]:
 
     def trained(label: str, schedule: ScheduleConfig, count: int = 1, **changes: Any) -> Path:
         given = {"seed": seed, "epochs": total, "after": "0", **changes}
-        run(config_of(setting, schedule=schedule, count=count, **given), root / label, {}, _Quiet(), 0.0)
-        return root / label
+        return seeds.trained(config_of(setting, schedule=schedule, count=count, **given), root / label)
 
     def compared(chosen: list[Member]) -> dict[str, dict[str, Any]]:
         rows = ensemble.compare(assemble(record.stored_config(chosen[0].workdir)), chosen, thorough=True).rows
@@ -194,9 +167,9 @@ def _report(name: str, workdir: Path, setting: Setting, found: list[dict[str, _W
             "way": way,
             "budget": found[0][way].budget,
             "accuracy (%)": float(values.mean()),
-            "its standard error": _error(values),
+            "its standard error": seeds.error(values),
             "gain (points)": round(float((values - single).mean()), 6),  # where nothing is gained exactly 0
-            "its error": _error(values - single),
+            "its error": seeds.error(values - single),
         }
         for way, values in accuracy.items()
     ]
@@ -222,11 +195,6 @@ def _report(name: str, workdir: Path, setting: Setting, found: list[dict[str, _W
         f"{chance:.2f})."
     )
     return Result(path, numbers, sentence, rows)
-
-
-def _error(values: np.ndarray) -> float:
-    """The standard error of a mean over seeds; not a number for one seed."""
-    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else math.nan
 
 
 def _study(name: str) -> Any:

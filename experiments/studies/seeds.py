@@ -1,0 +1,58 @@
+"""The seeds of a study: runs in directories of their own, what each seed found kept beside them, errors over seeds."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cs231n_jax.config import Config
+from cs231n_jax.train import record
+from cs231n_jax.train.run import run
+from experiments import pages
+
+
+class _Quiet:
+    def start(self, done: int, total: int) -> None:
+        """Nothing."""
+
+    def advance(self, done: int) -> None:
+        """Nothing."""
+
+    def line(self, text: str) -> None:
+        """Nothing."""
+
+
+def trained(config: Config, workdir: Path) -> Path:
+    """Train without a word in `workdir`, from wherever that stands; returns it."""
+    run(config, workdir, {}, _Quiet(), 0.0)
+    return workdir
+
+
+def kept(path: Path, setting: Mapping[str, Any], measure: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+    """What a seed found: from `path`, where an earlier call left it, or measured and left there.
+
+    Args:
+        path: seedN.json.
+        setting: plain values that a finding belongs to.
+        measure: finds something of each way that is compared, by name.
+
+    Raises:
+        ValueError: it was found with another setting.
+    """
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found["setting"] != json.loads(json.dumps(setting)):
+            raise ValueError(f"{path} was found with another setting of the study: give another --workdir")
+        return found["ways"]
+    ways = measure()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record.write_json(path, {"where": pages.where(), "setting": setting, "ways": ways})
+    return ways
+
+
+def error(values: np.ndarray) -> float:
+    """The standard error of a mean over seeds; not a number for one seed."""
+    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else math.nan
