@@ -1,4 +1,7 @@
-"""Measure beside torch, optax and flax: python -m experiments.benchmark NAME [--quick]; or: list, all."""
+"""Measure beside torch, optax and flax: python -m experiments.benchmark NAME [--quick]; or: list, all.
+
+`all --pages=docs/benchmarks` also composes docs/performance.md, the table of all pages.
+"""
 
 from experiments import program  # isort: skip  (first: it sets up the allocator)
 
@@ -13,7 +16,7 @@ import jax
 from absl import flags
 
 from cs231n_jax.report.console import ConsoleReporter
-from experiments import benchmarks, pages
+from experiments import benchmarks, pages, performance
 from experiments.overrides import UsageError, nearest
 
 _QUICK = flags.DEFINE_bool("quick", False, "Fewer rounds: to see that it works, not for numbers.")
@@ -58,6 +61,8 @@ def main(arguments: list[str]) -> None:
                 about = (known[name].__doc__ or "").strip()
                 machine = f"{pages.where()}; load before the first round {load:.1f}"
                 pages.write(page, known[name].TITLE, about, machine, command, results[name])
+    if _PAGES.value and arguments == ["all"]:
+        performance.write(Path(_PAGES.value), Path(_PAGES.value).parent / "performance.md")
     if _JSON.value:
         Path(_JSON.value).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 

@@ -11,6 +11,7 @@ import jax
 
 from cs231n_jax.train import record
 
+PRINTED = "Printed by"
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -44,17 +45,31 @@ def write(path: Path, title: str, about: str, machine: str, command: str, rows: 
         path: NAME.md; its folder is made.
         title: the heading.
         about: what was done.
-        machine: where it was measured.
+        machine: where it was measured; "" where it was not.
         command: prints the page.
         rows: the numbers.
         answer: what they say, and a picture.
     """
     header, cells = table(rows)
-    lines = ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *cells)]
-    stamped = f"{machine}; {date.today().isoformat()}."
-    parts = [f"# {title}", about, answer, stamped, f"Printed by `{command}`:", "\n".join(lines)]
+    stamped = f"{machine}; {date.today().isoformat()}." if machine else ""
+    parts = [f"# {title}", about, answer, stamped, f"{PRINTED} `{command}`:", markdown(header, cells)]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+
+
+def read(path: Path) -> tuple[str, list[dict[str, str]]]:
+    """What `write` wrote: the line of machine and date, and the rows, every cell as text."""
+    text = path.read_text(encoding="utf-8")
+    before, _, after = text.partition(f"\n\n{PRINTED} ")
+    header, _, *cells = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in after.splitlines() if line.startswith("|")
+    ]
+    return before.rpartition("\n\n")[2], [dict(zip(header, row)) for row in cells]
+
+
+def markdown(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """A table."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *cells))
 
 
 def show(value: Any) -> str:

@@ -131,6 +131,17 @@ def test_reproduce_names_the_first_difference(workdir, tmp_path):
     assert "environment differs, versions.jax: '0.0.1'" in done.stdout
 
 
+def test_reproduce_replays_every_record_of_a_folder(workdir, tmp_path):
+    for name in ("a", "b"):
+        shutil.copytree(workdir, tmp_path / "records" / name, ignore=shutil.ignore_patterns("snapshots", ".*"))
+    lines = (tmp_path / "records" / "b" / "metrics.jsonl").read_text().splitlines()
+    (tmp_path / "records" / "b" / "metrics.jsonl").write_text(lines[0].replace('"loss": ', '"loss": 1') + "\n")
+    done = run("reproduce", str(tmp_path / "records"), "--steps=14", f"--workdir={tmp_path / 'replays'}")
+    assert done.returncode == 1
+    assert "first difference: step 14 train loss" in done.stdout
+    assert done.stdout.splitlines()[-1] == "1 of 2 records are equal, and not b"
+
+
 def test_reproduce_never_compares_an_old_replay(workdir, tmp_path):
     """A finished replay, the record itself, and steps that the record does not have are refused."""
     good("reproduce", str(workdir), f"--workdir={tmp_path / 'replay'}", "--steps=14")

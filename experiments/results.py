@@ -1,0 +1,150 @@
+"""Print the README's tables from the records and pages, or write them there: python -m experiments.results [--write].
+
+With --write docs/performance.md is composed anew too. Nothing is measured: what a record or a page does not hold is
+"not yet run".
+"""
+
+from experiments import program  # isort: skip  (first: it sets up the allocator)
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from absl import flags
+
+from cs231n_jax.train import record
+from experiments import pages, performance
+
+_WRITE = flags.DEFINE_bool("write", False, "Write README.md and docs/performance.md instead of printing.")
+
+ROOT = Path(__file__).parents[1]
+PINNED = ROOT / "experiments" / "pinned"
+PAGES = ROOT / "docs" / "benchmarks"
+NOT_RUN = "not yet run"
+
+
+class Run(NamedTuple):
+    """A row of the table of results."""
+
+    config: str
+    data: str
+    paper: str  # the published test error in percent, "–" where there is none
+    name: str = ""  # of the record in experiments/pinned; "" where it has not been run
+    hardware: str = ""  # what the record does not know of it
+    command: str = ""
+
+
+RUNS = (
+    Run("digits_snapshots, last snapshot", "digits, 898 / 899", "–", "digits_snapshots", command="./launch/local.sh"),
+    Run(
+        "cifar10_resnet:resnet20, 5 of 164 epochs ¹",
+        "CIFAR-10",
+        "8.75",
+        "cifar10_resnet20_5ep",
+        " shared with other work",
+    ),
+    Run("cifar10_resnet:resnet20, full recipe", "CIFAR-10", "8.75"),
+    Run("cifar10_resnet:resnet32", "CIFAR-10", "7.51"),
+    Run("cifar10_resnet:resnet44", "CIFAR-10", "7.17"),
+    Run("cifar10_resnet:resnet56", "CIFAR-10", "6.97"),
+    Run("cifar10_resnet:resnet110", "CIFAR-10", "6.43"),
+)
+LOADED = ["published ResNet-20 weights, loaded", "CIFAR-10", "8.27 %", "8.27 %", "–", "–"]
+LOADED_BY = "`tests/interop/test_resnet20.py`"
+
+
+def results() -> str:
+    """Test errors of the recorded runs after their last update, and of the averages of their snapshots."""
+    header = ["config", "data", "error", "paper", "hardware, time", "seeds", "record or command"]
+    rows = []
+    for run in RUNS:
+        rows += _recorded(run) if run.name else [[run.config, run.data, NOT_RUN, _percent(run.paper), "", "", ""]]
+    return pages.markdown(header, [*rows, [*LOADED, LOADED_BY]])
+
+
+def speed() -> str:
+    """A train step and its compilation beside plain flax and optax, from the page of the families."""
+    own = [row for row in pages.read(PAGES / "families.md")[1] if row["program"] == "cs231n_jax"]
+    cells = [
+        [row["net"], row["batch"], row["ratio"], f"{row['low']}–{row['high']}", row["compile ratio"]] for row in own
+    ]
+    return pages.markdown(["network", "batch", "train step", "95 % interval", "compile"], cells)
+
+
+def startup() -> str:
+    """Seconds to the first update."""
+    cells = [[row[key] for key in ("program", "median", "min", "max")] for row in pages.read(PAGES / "startup.md")[1]]
+    return pages.markdown(["from the start of the process to the first update", "seconds", "min", "max"], cells)
+
+
+def optimizers() -> str:
+    """One update of ResNet-50's parameters beside optax's."""
+    rows = [row for row in pages.read(PAGES / "optimizers.md")[1] if row["optax"]]
+    keys = ("optimizer", "ratio", "low", "high", "compile ratio")
+    cells = [[row[key] for key in keys] for row in rows]
+    return pages.markdown(["one update", "ratio to optax", "low", "high", "compile"], cells)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "results": results,
+    "speed": speed,
+    "startup": startup,
+    "optimizers": optimizers,
+}
+
+
+def composed(text: str) -> str:
+    """The README with each table anew between the comments that mark its place.
+
+    Raises:
+        ValueError: a table has no place, or a place no table.
+    """
+    places = re.findall(r"<!-- table: (\w+) -->\n", text)
+    if sorted(places) != sorted(TABLES):
+        raise ValueError(f"README.md has places for the tables {sorted(places)}; there are {sorted(TABLES)}")
+    for name, table in TABLES.items():
+        before, mark, rest = text.partition(f"<!-- table: {name} -->\n")
+        text = before + mark + table() + rest[rest.index("\n<!-- end -->") :]
+    return text
+
+
+def main(arguments: list[str]) -> None:
+    """Print or write."""
+    if arguments:
+        raise program.UsageError(f"results takes no arguments, and was given {' '.join(arguments)}")
+    if not _WRITE.value:
+        print("\n\n".join(table() for table in TABLES.values()))
+        return
+    readme = ROOT / "README.md"
+    readme.write_text(composed(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    performance.write(PAGES, ROOT / "docs" / "performance.md")
+
+
+def _recorded(run: Run) -> list[list[str]]:
+    found = record.read_json(PINNED / run.name / "result.json")
+    cores = record.read_json(PINNED / run.name / "environment.json")["cpu"]["cores"]
+    source = " ".join(part for part in (f"`{run.command}`," if run.command else "", f"`experiments/pinned/{run.name}`"))
+    hardware = f"{cores} CPU cores{run.hardware}, {found['train_seconds']:,.0f} s"
+    error = _error(found["eval"]["accuracy"])
+    members = found.get("members", [])
+    averages = [m for m in members if not m["name"].startswith("snapshot")]
+    last = [m for m in members if m not in averages][-1:]
+    if last:
+        error += f" ({last[0]['wrong']} wrong)"
+    first = [run.config, run.data, error, _percent(run.paper), hardware, "1", source.strip()]
+    return [first] + [
+        [f"– {m['name']}", "", f"{_error(m['accuracy'])} ({m['wrong']} wrong)", "", "", "", ""] for m in averages
+    ]
+
+
+def _error(accuracy: float) -> str:
+    return f"{100 * (1 - accuracy):.2f} %"
+
+
+def _percent(number: str) -> str:
+    return number if number == "–" else f"{number} %"
+
+
+if __name__ == "__main__":
+    program.run(main)

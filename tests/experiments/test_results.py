@@ -1,0 +1,47 @@
+"""The README's tables and docs/performance.md are what the records and pages say."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments import pages, performance, results
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_readme_holds_what_the_command_prints():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert results.composed(text) == text, "python -m experiments.results --write"
+
+
+def test_docs_performance_is_composed_of_the_pages(tmp_path):
+    for page in results.PAGES.glob("*.md"):
+        (tmp_path / "benchmarks").mkdir(exist_ok=True)
+        (tmp_path / "benchmarks" / page.name).write_bytes(page.read_bytes())
+    performance.write(tmp_path / "benchmarks", tmp_path / "performance.md")
+    there = (ROOT / "docs" / "performance.md").read_bytes()
+    assert (tmp_path / "performance.md").read_bytes() == there, "python -m experiments.results --write"
+
+
+def test_a_number_that_was_changed_by_hand_is_put_right():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "26.63 %" in text
+    assert results.composed(text.replace("26.63 %", "6.63 %")) == text
+
+
+def test_a_table_without_a_place_is_refused():
+    with pytest.raises(ValueError, match="has places for the tables"):
+        results.composed("nothing")
+
+
+def test_a_page_is_read_as_it_was_written(tmp_path):
+    rows = [{"net": "a", "ms": 1.5}, {"net": "b", "ratio": "0.5"}]
+    pages.write(tmp_path / "page.md", "Title", "About.", "a machine", "a command", rows, "An answer | of two.")
+    machine, found = pages.read(tmp_path / "page.md")
+    assert machine.startswith("a machine; 20")
+    assert found == [{"net": "a", "ms": "1.5", "ratio": ""}, {"net": "b", "ms": "", "ratio": "0.5"}]
+
+
+def test_every_recorded_run_has_a_row():
+    recorded = {path.parent.name for path in results.PINNED.glob("*/result.json")}
+    assert recorded == {run.name for run in results.RUNS if run.name}
