@@ -1,0 +1,497 @@
+"""Recurrent layers against numpy, torch, the assignment of cs231n, central differences and a plain scan."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.test_util import check_grads
+
+from cs231n_jax.ops import cells, losses, recurrent, time_loop
+from cs231n_jax.ops.cells import GruWeights, LstmState, Weights
+from cs231n_jax.ops.cudnn_lstm import cudnn_lstm, pack
+from tests.golden import make_recurrent as golden
+from tests.references import recurrent as reference
+
+N, T, D, H = 3, 5, 4, 6
+MANY = time_loop.FEW  # a batch for which the inputs are multiplied in the loop
+GATES = {"rnn": 1, "lstm": 4, "gru": 3}
+LAYERS = {"rnn": recurrent.rnn, "lstm": recurrent.lstm, "gru": recurrent.gru}
+STEPS = {"rnn": cells.rnn_step, "lstm": cells.lstm_step, "gru": cells.gru_step}
+every_cell = pytest.mark.parametrize("cell", GATES)
+either_way = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+padded = pytest.mark.parametrize("is_padded", [False, True], ids=["full", "padded"])
+
+
+def draw(cell, dtype="float64", n=N, t=T, d=D, h=H, scale=1.0):
+    """x, weights, state."""
+    random = np.random.default_rng(n)
+
+    def normal(*shape):
+        return jnp.asarray(scale * random.standard_normal(shape), dtype)
+
+    weights = [normal(d, GATES[cell] * h), normal(h, GATES[cell] * h), normal(GATES[cell] * h)]
+    weights = GruWeights(*weights, normal(h)) if cell == "gru" else Weights(*weights)
+    wide = jnp.promote_types(dtype, "float32") if dtype == "bfloat16" else dtype
+    state = LstmState(normal(n, h), normal(n, h).astype(wide)) if cell == "lstm" else normal(n, h)
+    return normal(n, t, d), weights, state
+
+
+def lengths_of(n=N, t=T):
+    """All lengths from 0 to T."""
+    return jnp.asarray([(t - 2 * i) % (t + 1) for i in range(n)], jnp.int32)
+
+
+def plain(cell, lengths=None, reverse=False):
+    """The layer as a scan of its step, differentiated by jax."""
+
+    def layer(x, weights, state):
+        n, t, _ = x.shape
+        live = jnp.ones((t, n), bool) if lengths is None else jnp.arange(t, dtype=jnp.int32)[:, None] < lengths[None]
+
+        def step(state, inputs):
+            x, live = inputs
+            kept = live[:, None]
+            new = jax.tree.map(lambda a, b: jnp.where(kept, a, b), STEPS[cell](x, state, weights), state)
+            h = jax.tree.leaves(new)[0]
+            return new, jnp.where(kept, h, jnp.zeros_like(h))
+
+        last, y = lax.scan(step, state, (jnp.swapaxes(x, 0, 1), live), reverse=reverse)
+        return jnp.swapaxes(y, 0, 1), last
+
+    return layer
+
+
+def ours(cell, lengths=None, reverse=False):
+    return lambda x, weights, state: LAYERS[cell](x, weights, state, lengths=lengths, reverse=reverse)
+
+
+def with_gradients(layer):
+    def run(inputs, cotangents):
+        results, pull = jax.vjp(layer, *inputs)
+        return results, pull(cotangents)
+
+    return jax.jit(run, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def like(tree):
+    random = np.random.default_rng(9)
+    return jax.tree.map(lambda a: jnp.asarray(random.standard_normal(a.shape), a.dtype), tree)
+
+
+def close(actual, desired, tolerance):
+    """In units of the largest number of each array."""
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(desired), strict=True):
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(1.0, np.abs(b).max()))
+
+
+# --- values ---
+
+
+@every_cell
+def test_a_step_is_the_reference(cell, x64):
+    x, weights, state = draw(cell)
+    found = jax.tree.leaves(STEPS[cell](x[:, 0], state, weights))
+    for n in range(N):
+        wanted = reference.STEPS[cell](x[n, 0], *(s[n] for s in jax.tree.leaves(state)), *weights)
+        close([s[n] for s in found], wanted, 1e-14)
+
+
+@every_cell
+@either_way
+@padded
+@pytest.mark.parametrize("n", [N, MANY])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-13), ("float32", 3e-6)])
+def test_a_sequence_is_the_reference(cell, reverse, is_padded, n, dtype, tolerance, x64):
+    """In float32 the errors of five steps with weights of size 1 add up."""
+    x, weights, state = draw(cell, dtype, n)
+    lengths = lengths_of(n) if is_padded else None
+    y, last = jax.jit(ours(cell, lengths, reverse))(x, weights, state)
+    assert y.dtype == x.dtype
+    numbers = jax.tree.map(lambda a: np.asarray(a, np.float64), (x, weights, tuple(jax.tree.leaves(state))))
+    wanted = reference.sequence(cell, *numbers, lengths if is_padded else [T] * n, reverse)
+    close((y, last), wanted, tolerance)
+
+
+@every_cell
+def test_the_state_is_zero_by_default(cell):
+    x, weights, state = draw(cell, "float32")
+    zero = jax.tree.map(jnp.zeros_like, state)
+    close(LAYERS[cell](x, weights), LAYERS[cell](x, weights, zero), 0)
+
+
+@every_cell
+@either_way
+def test_what_lies_after_the_end_has_no_influence(cell, reverse, x64):
+    x, weights, state = draw(cell)
+    lengths = lengths_of()
+    late = jnp.arange(T, dtype=jnp.int32)[None, :, None] >= lengths[:, None, None]
+    run = with_gradients(ours(cell, lengths, reverse))
+    cotangents = like(jax.eval_shape(ours(cell), x, weights, state))
+    clean = run((jnp.where(late, 0.0, x), weights, state), cotangents)
+    for other in (jnp.nan, 1e300):
+        spoiled = run((jnp.where(late, other, x), weights, state), cotangents)
+        close(spoiled, clean, 0)
+    assert not np.asarray(clean[0][0])[np.broadcast_to(late, (N, T, H))].any()
+    assert not np.asarray(clean[1][0])[np.broadcast_to(late, (N, T, D))].any()
+
+
+@every_cell
+@pytest.mark.parametrize("n", [N, MANY])
+def test_bfloat16_is_near_and_keeps_its_cell_in_float32(cell, n):
+    """Three digits, after five steps: weights of size ½, so that errors do not grow."""
+    x, weights, state = draw(cell, "bfloat16", n, scale=0.5)
+    cotangents = like(jax.eval_shape(ours(cell), x, weights, state))
+    found = with_gradients(ours(cell))((x, weights, state), cotangents)
+    assert found[0][0].dtype == jnp.bfloat16
+    if cell == "lstm":
+        assert found[0][1].c.dtype == jnp.float32
+    up = jax.tree.map(lambda a: a.astype(jnp.float32), ((x, weights, state), cotangents))
+    close(found, with_gradients(plain(cell))(*up), 2**-5)
+
+
+# --- derivatives ---
+
+
+@every_cell
+@either_way
+@padded
+@pytest.mark.parametrize("n", [N, MANY])
+def test_gradients_are_those_of_a_plain_scan(cell, reverse, is_padded, n, x64):
+    inputs = draw(cell, n=n)
+    lengths = lengths_of(n) if is_padded else None
+    cotangents = like(jax.eval_shape(ours(cell), *inputs))
+    wanted = with_gradients(plain(cell, lengths, reverse))(inputs, cotangents)
+    close(with_gradients(ours(cell, lengths, reverse))(inputs, cotangents), wanted, 1e-13)
+
+
+@every_cell
+@either_way
+@padded
+def test_gradients_are_central_differences(cell, reverse, is_padded, x64):
+    layer = ours(cell, lengths_of() if is_padded else None, reverse)
+    check_grads(jax.jit(layer), draw(cell, scale=0.5), order=1, modes=["rev"], eps=1e-5, atol=1e-8, rtol=1e-8)
+
+
+@every_cell
+def test_gradients_can_be_differentiated_again(cell, x64):
+    inputs = draw(cell, n=2, scale=0.5)
+
+    def curvature(layer):
+        gradient = jax.grad(lambda *inputs: jnp.sum(layer(*inputs)[0] ** 2), (0, 1, 2))
+        cotangents = like(inputs)
+        again = jax.grad(lambda *inputs: sum(map(jnp.vdot, *map(jax.tree.leaves, (gradient(*inputs), cotangents)))))
+        return again(*inputs), jax.jvp(gradient, inputs, cotangents)[1]
+
+    close(curvature(ours(cell)), curvature(plain(cell)), 1e-12)
+
+
+@every_cell
+def test_forward_mode_raises_and_the_plain_scan_has_it(cell):
+    inputs = draw(cell, "float32")
+    with pytest.raises(TypeError, match="can't apply forward-mode differentiation"):
+        jax.jvp(ours(cell), inputs, inputs)
+    jax.jvp(plain(cell), inputs, inputs)
+
+
+@every_cell
+def test_it_can_be_mapped_over_weights(cell, x64):
+    x, weights, state = draw(cell)
+    many = jax.tree.map(lambda a: jnp.stack((a, 2 * a)), weights)
+    run = with_gradients(ours(cell))
+    cotangents = like(jax.eval_shape(ours(cell), x, weights, state))
+    found = jax.vmap(lambda weights: run((x, weights, state), cotangents))(many)
+    for i in range(2):
+        one = run((x, jax.tree.map(lambda a, i=i: a[i], many), state), cotangents)
+        close(jax.tree.map(lambda a, i=i: a[i], found), one, 1e-13)
+
+
+# --- windows, directions, layers ---
+
+
+@every_cell
+@pytest.mark.parametrize("n", [N, MANY])
+def test_two_windows_are_one_pass(cell, n, x64):
+    x, weights, state = draw(cell, n=n)
+    y, last = jax.jit(ours(cell))(x, weights, state)
+    head, between = jax.jit(ours(cell))(x[:, :2], weights, state)
+    tail, end = jax.jit(ours(cell))(x[:, 2:], weights, between)
+    close((jnp.concatenate((head, tail), 1), end), (y, last), 1e-14)
+
+
+@every_cell
+def test_reverse_is_the_sequence_turned_around(cell, x64):
+    x, weights, state = draw(cell)
+    lengths = np.asarray(lengths_of())
+    y, last = ours(cell, jnp.asarray(lengths), reverse=True)(x, weights, state)
+    order = np.array([[n - 1 - t if t < n else t for t in range(T)] for n in lengths])
+    turned = jnp.take_along_axis(x, order[:, :, None], 1)
+    y_turned, last_turned = ours(cell, jnp.asarray(lengths))(turned, weights, state)
+    close((y, last), (jnp.take_along_axis(y_turned, order[:, :, None], 1), last_turned), 1e-14)
+
+
+@every_cell
+def test_a_batch_over_devices_is_the_same(cell):
+    x, weights, state = draw(cell, "float32", 2 * MANY)
+    lengths = lengths_of(2 * MANY)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    split = NamedSharding(mesh, PartitionSpec("data"))
+    cotangents = like(jax.eval_shape(ours(cell), x, weights, state))
+    inputs = jax.device_put(x, split), jax.device_put(weights, NamedSharding(mesh, PartitionSpec())), state
+    found = with_gradients(ours(cell, lengths))(inputs, cotangents)
+    assert found[0][0].sharding.is_equivalent_to(split, 3)
+    close(found, with_gradients(ours(cell, lengths))((x, weights, state), cotangents), 1e-5)
+
+
+# --- the assignment of cs231n: its inputs and its expected numbers, to its tolerances ---
+
+
+def line(start, stop, *shape):
+    return jnp.asarray(np.linspace(start, stop, int(np.prod(shape))).reshape(shape))
+
+
+def relative(expected, found):
+    found = np.asarray(found)
+    return np.max(np.abs(expected - found) / np.maximum(1e-8, np.abs(expected) + np.abs(found)))
+
+
+def test_assignment_rnn_step(x64):
+    weights = Weights(line(-0.1, 0.9, 10, 4), line(-0.3, 0.7, 4, 4), line(-0.2, 0.4, 4))
+    expected = [
+        [-0.58172089, -0.50182032, -0.41232771, -0.31410098],
+        [0.66854692, 0.79562378, 0.87755553, 0.92795967],
+        [0.97934501, 0.99144213, 0.99646691, 0.99854353],
+    ]
+    assert relative(expected, cells.rnn_step(line(-0.4, 0.7, 3, 10), line(-0.2, 0.5, 3, 4), weights)) < 1e-8
+
+
+def test_assignment_rnn(x64):
+    weights = Weights(line(-0.2, 0.4, 4, 5), line(-0.4, 0.1, 5, 5), line(-0.7, 0.1, 5))
+    expected = [
+        [
+            [-0.42070749, -0.27279261, -0.11074945, 0.05740409, 0.22236251],
+            [-0.39525808, -0.22554661, -0.0409454, 0.14649412, 0.32397316],
+            [-0.42305111, -0.24223728, -0.04287027, 0.15997045, 0.35014525],
+        ],
+        [
+            [-0.55857474, -0.39065825, -0.19198182, 0.02378408, 0.23735671],
+            [-0.27150199, -0.07088804, 0.13562939, 0.33099728, 0.50158768],
+            [-0.51014825, -0.30524429, -0.06755202, 0.17806392, 0.40333043],
+        ],
+    ]
+    y, _ = recurrent.rnn(line(-0.1, 0.3, 2, 3, 4), weights, line(-0.3, 0.1, 2, 5))
+    assert relative(expected, y) < 1e-7
+
+
+def test_assignment_lstm_step(x64):
+    weights = Weights(line(-2.1, 1.3, 4, 20), line(-0.7, 2.2, 5, 20), line(0.3, 0.7, 20))
+    h, c = cells.lstm_step(line(-0.4, 1.2, 3, 4), LstmState(line(-0.3, 0.7, 3, 5), line(-0.4, 0.9, 3, 5)), weights)
+    expected_h = [
+        [0.24635157, 0.28610883, 0.32240467, 0.35525807, 0.38474904],
+        [0.49223563, 0.55611431, 0.61507696, 0.66844003, 0.7159181],
+        [0.56735664, 0.66310127, 0.74419266, 0.80889665, 0.858299],
+    ]
+    expected_c = [
+        [0.32986176, 0.39145139, 0.451556, 0.51014116, 0.56717407],
+        [0.66382255, 0.76674007, 0.87195994, 0.97902709, 1.08751345],
+        [0.74192008, 0.90592151, 1.07717006, 1.25120233, 1.42395676],
+    ]
+    assert relative(expected_h, h) < 1e-8
+    assert relative(expected_c, c) < 1e-8
+
+
+def test_assignment_lstm(x64):
+    weights = Weights(line(-0.2, 0.9, 5, 16), line(-0.3, 0.6, 4, 16), line(0.2, 0.7, 16))
+    expected = [
+        [
+            [0.01764008, 0.01823233, 0.01882671, 0.0194232],
+            [0.11287491, 0.12146228, 0.13018446, 0.13902939],
+            [0.31358768, 0.33338627, 0.35304453, 0.37250975],
+        ],
+        [
+            [0.45767879, 0.4761092, 0.4936887, 0.51041945],
+            [0.6704845, 0.69350089, 0.71486014, 0.7346449],
+            [0.81733511, 0.83677871, 0.85403753, 0.86935314],
+        ],
+    ]
+    first = LstmState(line(-0.4, 0.8, 2, 4), jnp.zeros((2, 4)))
+    y, _ = recurrent.lstm(line(-0.4, 0.6, 2, 3, 5), weights, first)
+    assert relative(expected, y) < 1e-7
+
+
+@pytest.mark.parametrize(
+    ("cell", "features", "expected"), [("rnn", (-1.5, 0.3), 9.83235591003), ("lstm", (-0.5, 1.7), 9.82445935443)]
+)
+def test_assignment_captioning_loss(cell, features, expected, x64):
+    """Ten captions of thirteen words out of three; the loss is summed over words and divided by captions."""
+    captions = np.arange(10 * 13).reshape(10, 13) % 3
+    h = line(*features, 10, 20) @ line(-1.4, 1.3, 20, 40) + line(-1.4, 1.3, 40)
+    x = line(-1.4, 1.3, 3, 30)[captions[:, :-1]]
+    columns = GATES[cell] * 40
+    weights = Weights(line(-1.4, 1.3, 30, columns), line(-1.4, 1.3, 40, columns), line(-1.4, 1.3, columns))
+    y, _ = LAYERS[cell](x, weights, LstmState(h, jnp.zeros_like(h)) if cell == "lstm" else h)
+    scores, words = y @ line(-1.4, 1.3, 40, 3) + line(-1.4, 1.3, 3), jnp.asarray(captions[:, 1:])
+    loss = jnp.where(words != 0, losses.softmax_cross_entropy(scores, words), 0.0).sum() / 10
+    assert float(loss) == pytest.approx(expected, abs=1e-10)
+
+
+# --- torch ---
+
+
+def from_torch(cell, values, layer, direction):
+    """Weights of one pass: transposed, gates i, f, g, o to i, f, o, g, the biases summed where they can be."""
+
+    def turned(kind):
+        parts = np.split(values[f"{kind}_l{layer}{direction}"].T, GATES[cell], -1)
+        return np.concatenate([parts[i] for i in (0, 1, 3, 2)] if cell == "lstm" else parts, -1)
+
+    products, first, second = map(turned, ("weight_ih", "weight_hh")), turned("bias_ih"), turned("bias_hh")
+    if cell != "gru":
+        return Weights(*map(jnp.asarray, (*products, first + second)))
+    width = len(first) // 3
+    summed = first + np.where(np.arange(3 * width) < 2 * width, second, 0)
+    return GruWeights(*map(jnp.asarray, (*products, summed, second[2 * width :])))
+
+
+def gradients_of_torch(cell, values, layer, direction):
+    """As the weights; every bias has the gradient of what it is added to."""
+    gates = from_torch(cell, values, layer, direction)
+    bias = values[f"bias_ih_l{layer}{direction}"]
+    parts = np.split(bias, GATES[cell])
+    bias = np.concatenate([parts[i] for i in (0, 1, 3, 2)] if cell == "lstm" else parts)
+    return gates._replace(bias=jnp.asarray(bias))
+
+
+def by_layers(both, make):
+    def layer(i):
+        return (make(i, ""), make(i, "_reverse")) if both else make(i, "")
+
+    return layer
+
+
+def stack_of(states, cell, layers, both):
+    """Torch's states [L, n, h] as one state, or a pair, a layer."""
+
+    def one(i):
+        return LstmState(*(s[i] for s in states)) if cell == "lstm" else states[0][i]
+
+    return [(one(2 * i), one(2 * i + 1)) if both else one(i) for i in range(layers)]
+
+
+@pytest.mark.parametrize("case", golden.CASES, ids=lambda case: golden.name(*case))
+def test_torch_gives_the_same(case, x64):
+    """Outputs, last states and all gradients, of one layer and of two with both directions, full and padded."""
+    cell, layers, both, is_padded = case
+    with np.load(golden.FILE) as stored:
+        name = golden.name(*case) + "/"
+        theirs = {key.removeprefix(name): stored[key] for key in stored.files if key.startswith(name)}
+    x, parameters, states, dy = golden.draw(*case[:3])
+    weights = [by_layers(both, lambda i, way: from_torch(cell, parameters, i, way))(i) for i in range(layers)]
+    first = stack_of(list(map(jnp.asarray, states)), cell, layers, both)
+    lengths = jnp.asarray(golden.LENGTHS, jnp.int32) if is_padded else None
+
+    def run(x, weights, states):
+        return recurrent.stacked(LAYERS[cell], x, weights, states, lengths=lengths)
+
+    (y, last), pull = jax.vjp(jax.jit(run), jnp.asarray(x), weights, first)
+    found = pull((jnp.asarray(dy), jax.tree.map(jnp.zeros_like, last)))
+    d = {key[1:]: value for key, value in theirs.items() if key.startswith(("dweight", "dbias"))}
+    dweights = [by_layers(both, lambda i, way: gradients_of_torch(cell, d, i, way))(i) for i in range(layers)]
+    kinds = range(len(states))
+    close((y, last), (theirs["y"], stack_of([theirs[f"last{i}"] for i in kinds], cell, layers, both)), 1e-13)
+    dstates = stack_of([theirs[f"dstate{i}"] for i in kinds], cell, layers, both)
+    close(found, (theirs["dx"], dweights, dstates), 1e-13)
+
+
+@pytest.mark.parity
+def test_torch_still_gives_the_stored_numbers():
+    pytest.importorskip("torch")
+    with np.load(golden.FILE) as stored:
+        for case in golden.CASES:
+            for name, theirs in golden.arrays(*case).items():
+                np.testing.assert_allclose(stored[name], theirs, rtol=0, atol=1e-12)
+
+
+# --- cuDNN ---
+
+
+def two_layers(is_both):
+    """An LSTM of two layers, of one direction or of both, with x and states [L, n, h]."""
+    x, first, _ = draw("lstm", "float32", scale=0.5)
+    _, other, _ = draw("lstm", "float32", n=4, scale=0.5)
+    _, second, _ = draw("lstm", "float32", n=5, d=H * (1 + is_both), scale=0.5)
+    layers = [(first, other), (second, second._replace(bias=-second.bias))] if is_both else [first, second]
+    random = np.random.default_rng(0)
+    states = [jnp.asarray(random.standard_normal((2 * (1 + is_both), N, H)), jnp.float32) for _ in range(2)]
+    return x, layers, LstmState(*states)
+
+
+@pytest.mark.parametrize("is_both", [False, True], ids=["one", "both"])
+def test_weights_are_packed_for_cudnn(is_both):
+    """Unpacked and run by the reference that jax has for its binding, which needs no GPU."""
+    from jax.experimental import rnn
+
+    x, layers, states = two_layers(is_both)
+    lengths, vector = jnp.asarray([5, 2, 3], jnp.int32), pack(layers)
+    assert vector.size == rnn.get_num_params_in_lstm(D, H, 2, is_both)
+    unpacked = rnn.unpack_lstm_weights(vector, D, H, 2, is_both)
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        y, h, c = rnn.lstm_ref(x, *states, *unpacked, lengths, D, H, 2, 0.0, is_both)
+    stack = stack_of(states, "lstm", 2, is_both)
+    y_ours, last = recurrent.stacked(recurrent.lstm, x, layers, stack, lengths=lengths)
+    close((y_ours, last), (y, stack_of((h, c), "lstm", 2, is_both)), 2e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(jax.default_backend() != "gpu", reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("is_both", [False, True], ids=["one", "both"])
+def test_cudnn_gives_the_same(is_both):
+    """To the three digits of TF32."""
+    x, layers, states = two_layers(is_both)
+    lengths = jnp.asarray([5, 2, 3], jnp.int32)
+    y, last = cudnn_lstm(x, layers, states, lengths=lengths)
+    stack = stack_of(states, "lstm", 2, is_both)
+    wanted = recurrent.stacked(recurrent.lstm, x, layers, stack, lengths=lengths)
+    close((y, stack_of(last, "lstm", 2, is_both)), wanted, 5e-3)
+
+
+@pytest.mark.skipif(jax.default_backend() == "gpu", reason="there is a GPU")
+def test_cudnn_says_that_it_needs_a_gpu():
+    x, layers, _ = two_layers(False)
+    with pytest.raises(RuntimeError, match="needs an NVIDIA GPU and this process runs on cpu: use"):
+        cudnn_lstm(x, layers)
+
+
+# --- what it refuses ---
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda x, w, s: (x[0], w, s, None), ValueError, r"x has shape \(5, 4\); sequences are \[N, T, D\]"),
+        (lambda x, w, s: (x[:, :0], w, s, None), ValueError, "with at least one step"),
+        (lambda x, w, s: (x[..., :3], w, s, None), ValueError, r"input has shape \(4, 24\); 3 inputs and 6 hidden"),
+        (lambda x, w, s: (x, w._replace(bias=w.bias[:6]), s, None), ValueError, r"bias has shape \(6,\); .* \[24\]"),
+        (lambda x, w, s: (x, w._replace(hidden=w.bias), s, None), ValueError, r"must be \[H, 4·H\]"),
+        (lambda x, w, s: (x.astype("bfloat16"), w, s, None), TypeError, "x is bfloat16 and the weights' input is"),
+        (lambda x, w, s: (x, w, s._replace(c=s.c[:2]), None), ValueError, r"c has shape \(2, 6\); it must be \[3, 6\]"),
+        (lambda x, w, s: (x, w, s._replace(h=s.h.astype("bfloat16")), None), TypeError, "h is bfloat16; it must be f"),
+        (lambda x, w, s: (x, w, s, lengths_of(2)), ValueError, r"lengths have shape \(2,\); 3 sequences need \[3\]"),
+    ],
+)
+def test_what_does_not_fit_is_named(change, error, message):
+    x, weights, state, lengths = change(*draw("lstm", "float32"))
+    with pytest.raises(error, match=message):
+        recurrent.lstm(x, weights, state, lengths=lengths)
+
+
+def test_a_stack_wants_a_state_a_layer_and_directions_come_in_pairs():
+    x, weights, state = draw("lstm", "float32")
+    with pytest.raises(ValueError, match="there are 1 states for 2 layers: give one a layer"):
+        recurrent.stacked(recurrent.lstm, x, [weights, weights], [state])
+    with pytest.raises(ValueError, match=r"weights of both directions are a pair \(forward, backward\)"):
+        recurrent.bidirectional(recurrent.lstm, x, (weights, weights, weights))
+    with pytest.raises(ValueError, match="states of both directions are a pair"):
+        recurrent.bidirectional(recurrent.lstm, x, (weights, weights), state)
