@@ -14,6 +14,7 @@ from cs231n_jax.ops.precision import at_least_float32
 
 DIGITS = 8  # binary digits of a rate
 LANES = 32  # connections that share a random word, one bit each
+AGAIN = "drawn_again"  # the name scope of what a backward pass draws once more with the forward's keys
 
 
 def drop_connect(
@@ -176,6 +177,7 @@ def _by_example_fwd(
     return _by_example(key, x, kernel, drop_rate, chunk_size), (key, x, kernel)
 
 
+@jax.named_scope(AGAIN)
 def _by_example_bwd(
     drop_rate: float, chunk_size: int, saved: tuple[Array, Array, Array], dy: Array
 ) -> tuple[None, Array, Array]:

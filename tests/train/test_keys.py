@@ -9,6 +9,7 @@ import pytest
 
 from cs231n_jax import optim
 from cs231n_jax.data import DataConfig
+from cs231n_jax.ops import dropconnect
 from cs231n_jax.tasks import augmentations
 from cs231n_jax.tasks.classification import Classification
 from cs231n_jax.train import accumulate, average, marginalise, sharding, state
@@ -18,13 +19,16 @@ from tests.descriptors import MODELS
 
 ROWS = {str(row): row for row in MODELS}
 EXAMPLES = 4
-NOISY = {  # row -> options, and how often a pass draws
+NOISY = {  # row -> options, and how often a pass draws for the batch
     "wrn28_10": ({"depth_drop_rate": 0.5, "depth_gate": "row"}, 6),  # dropout and stochastic depth in three blocks
     "stochastic_resnet110": ({}, 3),
     "densenet40_12": ({"spatial_dropout": True}, 4),
     "alexnet": ({}, 2),
     "fractalnet20": ({"drop_rates": (0.1, 0.1)}, 21),  # 1 kind, 2 for a column, 2 joins and 7 units a block
+    "convnet": ({"drop_connect_rate": 0.5}, 1),  # dropout
+    "convnet-fractional": ({}, 6),  # borders of rows and of columns, and stochastic depth, in two stages
 }
+MASKS = {"convnet": 1}  # draws an example: of DropConnect
 CROP_FLIP = augmentations.build(DataConfig(augment="crop_flip:1"), (0.5,))
 
 
@@ -40,8 +44,13 @@ def batch_of(name):
     return {"image": jnp.asarray(images), "label": jnp.arange(EXAMPLES, dtype=jnp.int32)}
 
 
+def draws_of(name, pieces=1):
+    """How often a pass over the batch draws."""
+    return pieces * NOISY[name][1] + EXAMPLES * MASKS.get(name, 0)
+
+
 def kinds(found):
-    return [use.what for use in found if use.kind == "draw"]
+    return [use.what for use in found if use.kind == "draw" and not use.again]
 
 
 @pytest.mark.parametrize("pieces", [1, 2])
@@ -55,9 +64,9 @@ def test_no_key_is_used_twice(name, pieces, monkeypatch):
     start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
     step = make_train_step(task, optimizer, 0, accumulate=pieces)
     steps = [key_record.uses(step, start._replace(step=jnp.int32(i)), batch) for i in range(4)]
-    assert len(kinds(steps[0])) >= pieces * (1 + NOISY[name][1])
+    assert len(kinds(steps[0])) >= pieces + draws_of(name, pieces)
     if pieces == 1:
-        assert len(kinds(steps[0])) == 1 + NOISY[name][1]
+        assert len(kinds(steps[0])) == 1 + draws_of(name)
     assert all(kinds(found) == kinds(steps[0]) for found in steps)
     weights, mc = (start.params, start.model_state), marginalise.parse("mc:5")
 
@@ -69,7 +78,7 @@ def test_no_key_is_used_twice(name, pieces, monkeypatch):
         return average.make_moments_step(task)(*weights, batch, state.stream_key(0, "reestimate", index))
 
     later = [key_record.uses(f, jnp.int32(index)) for f in (passes, moments) for index in (0, 1)]
-    assert len(kinds(later[0])) == 5 * NOISY[name][1]
+    assert len(kinds(later[0])) == 5 * draws_of(name)
     everything = [use for found in (*steps, *later) for use in found]
     assert key_record.repeated(everything) == []
 
@@ -84,10 +93,12 @@ def test_each_draw_has_a_number_for_each_example_or_one_for_the_batch(name):
 
     shapes = kinds(key_record.uses(loss, jax.random.key(0)))
     assert shapes[0] == (3, EXAMPLES)  # the augmentation: two places and a flip for each
-    ours = {"stochastic_resnet110": 1, "fractalnet20": 7}.get(name, 0)  # gates and paths of the whole batch
-    assert sum(EXAMPLES not in shape[:1] for shape in shapes[1:]) >= ours
+    # gates, paths and borders of the whole batch, and masks of one example; four of the borders look like the examples
+    ours = {"stochastic_resnet110": 1, "fractalnet20": 7, "convnet": EXAMPLES, "convnet-fractional": 4}.get(name, 0)
+    others = sum(EXAMPLES not in shape[:1] for shape in shapes[1:])
+    assert others >= ours
     if name not in ("stochastic_resnet110", "fractalnet20"):
-        assert all(shape[0] == EXAMPLES for shape in shapes[1:])
+        assert others == ours
 
 
 @pytest.mark.parametrize("name", NOISY)
@@ -138,6 +149,25 @@ def same_in_a_derivative(key):
     return jax.grad(lambda x: jax.jit(jax.random.normal)(key) * x + jax.random.normal(key) * x)(1.0)
 
 
+def drawn_again(key, times=1, shape=()):
+    first = jax.random.normal(key)
+    with jax.named_scope(dropconnect.AGAIN):
+        return first, [jax.jit(lambda: jax.random.normal(key, shape))() for _ in range(times)]
+
+
+def drawn_again_twice(key):
+    return drawn_again(key, times=2)
+
+
+def drawn_again_in_another_shape(key):
+    return drawn_again(key, shape=(2,))
+
+
+def two_layers_with_one_key(key):
+    layer = functools.partial(dropconnect.drop_connect, key, kernel=jnp.ones((3, 2)), drop_rate=0.5)
+    return jax.grad(lambda x: jnp.sum(layer(x)) + jnp.sum(layer(2 * x)))(jnp.ones((4, 3)))
+
+
 @pytest.mark.parametrize(
     "slip",
     [
@@ -148,6 +178,9 @@ def same_in_a_derivative(key):
         same_in_every_round,
         same_for_every_row,
         same_in_a_derivative,
+        drawn_again_twice,
+        drawn_again_in_another_shape,
+        two_layers_with_one_key,
     ],
 )
 def test_the_recorder_finds(slip):
@@ -164,3 +197,19 @@ def test_the_recorder_passes_what_is_right():
     found = key_record.uses(right, jax.random.key(0))
     assert [use.kind for use in found] == ["split", *["fold", "draw"] * 3, "draw"]
     assert key_record.repeated(found) == []
+
+
+def test_the_recorder_excuses_what_is_drawn_again_once():
+    found = key_record.uses(drawn_again, jax.random.key(0))
+    assert [(use.kind, use.again) for use in found] == [("draw", False), ("draw", True)]
+    assert key_record.repeated(found) == []
+    assert key_record.repeated(found[1:]) != []  # not drawn before
+
+    def gradient(key):
+        layer = functools.partial(dropconnect.drop_connect, key, kernel=jnp.ones((3, 2)), drop_rate=0.5)
+        return jax.grad(lambda x: jnp.sum(layer(x)))(jnp.ones((4, 3)))
+
+    found = key_record.uses(gradient, jax.random.key(0))
+    assert [(use.kind, use.again) for use in found].count(("draw", True)) == 4
+    assert key_record.repeated(found) == []
+    assert key_record.repeated([use._replace(again=False) for use in found]) != []
