@@ -1,0 +1,177 @@
+"""Deliberate faults: each must turn its tests red. Run by hand, for it takes minutes: python -m tests.faults [NAME …].
+
+Every fault replaces one text in one file of a copy of the repository and runs the tests that should see it. A fault
+that no test sees is named at the end, and the exit status is 1.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+
+
+class Fault(NamedTuple):
+    """A text of a file, what takes its place, and the arguments of pytest that must fail then."""
+
+    file: str
+    right: str
+    wrong: str
+    tests: str
+
+
+FAULTS = {
+    "an epsilon outside the root": Fault(
+        "ops/norm.py",
+        "factor = scale * lax.rsqrt(var + eps)",
+        "factor = scale / (jnp.sqrt(var) + eps)",
+        "tests/ops/test_norm.py",
+    ),
+    "a sign in a derivative": Fault(
+        "ops/norm.py",
+        "offset = (dmean - factor * dbias) / count",
+        "offset = (dmean + factor * dbias) / count",
+        "tests/ops/test_norm.py",
+    ),
+    "an axis": Fault(
+        "ops/losses.py",
+        "loss = loss - label_smoothing * z.mean(-1)",
+        "loss = loss - label_smoothing * z.mean(0)[:1]",
+        "tests/ops/test_losses.py",
+    ),
+    "a slope of 1 at 0": Fault(
+        "ops/penalties.py", "w * lax.stop_gradient(jnp.sign(w))", "jnp.abs(w)", "tests/ops/test_penalties.py"
+    ),
+    "a frozen stage that trains": Fault(
+        "models/base.py", "if stage in self.frozen:", "if not stage:", "tests/train/test_groups.py"
+    ),
+    "a dropped mask": Fault(
+        "metrics/mean.py",
+        "mask = mask.astype(values.dtype)",
+        "mask = jnp.ones_like(values)",
+        "tests/train/test_step.py tests/data",
+    ),
+    "an off-by-one in a schedule": Fault(
+        "optim/schedules.py",
+        "_float(_count(count) % period) / period",
+        "_float((_count(count) + 1) % period) / period",
+        "tests/optim/test_schedules.py",
+    ),
+    "bias correction one update late": Fault(
+        "optim/adaptive.py",
+        "_one_minus_power(b1, count), _one_minus_power(b2, count)",
+        "_one_minus_power(b1, count + 1), _one_minus_power(b2, count + 1)",
+        "tests/optim/test_truth_table.py",
+    ),
+    "Nesterov with the old trace": Fault(
+        "optim/transforms.py", "b = u + rho * b\n", "b = u + rho * old\n", "tests/optim/test_truth_table.py"
+    ),
+    "decay of the gradient in place of the weights": Fault(
+        "optim/transforms.py",
+        "scalar(weight_decay, wide_p.dtype) * wide_p",
+        "scalar(weight_decay, wide_p.dtype) * wide_u",
+        "tests/optim/test_truth_table.py",
+    ),
+    "a norm that is not clipped to the limit": Fault(
+        "optim/clipping.py",
+        "factor = jnp.minimum(limit / total, 1)",
+        "factor = limit / total",
+        "tests/optim/test_clipping.py",
+    ),
+    "dropout without its scale": Fault(
+        "ops/noise.py",
+        "return jnp.where(kept, x / (1.0 - drop_rate), jnp.zeros_like(x))",
+        "return jnp.where(kept, x, jnp.zeros_like(x))",
+        "tests/ops/test_noise.py",
+    ),
+    "stochastic depth without its scale at test": Fault(
+        "ops/noise.py", "return x * (1.0 - drop_rate)", "return x", "tests/ops/test_noise.py"
+    ),
+    "a variance without the part between batches": Fault(
+        "train/average.py", " + delta**2 * (count * share**2)", "", "tests/train/test_average.py"
+    ),
+    "an order that no epoch changes": Fault(
+        "data/pipeline.py", 'f"{seed} shuffle {epoch}"', 'f"{seed} shuffle"', "tests/data/test_pipeline.py"
+    ),
+    "a key that no step changes": Fault(
+        "train/state.py", 'impl="threefry2x32"), step)', 'impl="threefry2x32"), step * 0)', "tests/train/test_keys.py"
+    ),
+    "an option-A shortcut padded at one end": Fault(
+        "models/resnet.py", "(missing // 2, missing - missing // 2)", "(0, missing)", "tests/interop/test_resnet20.py"
+    ),
+    "an auxiliary weight": Fault(
+        "models/googlenet.py",
+        "aux_weight: float = 0.3",
+        "aux_weight: float = 0.4",
+        "tests/train/test_losses_and_penalties.py tests/models/test_options.py tests/models/test_models.py",
+    ),
+    "a mean of logarithms for a mean of probabilities": Fault(
+        "train/marginalise.py",
+        "jax.nn.logsumexp(logs, axis=0) - math.log(len(logs))",
+        "jnp.mean(logs, axis=0)",
+        "tests/train/test_marginalise.py",
+    ),
+    "a flip upside down": Fault(
+        "ops/augment.py", "images[:, :, ::-1]", "images[:, ::-1, :]", "tests/ops/test_augment.py"
+    ),
+    "DropConnect with the deviation of a sum for its variance": Fault(
+        "ops/dropconnect.py",
+        "keep * (1.0 - keep) * (jnp.square(x)",
+        "keep * (jnp.square(x)",
+        "tests/ops/test_dropconnect.py",
+    ),
+    "a shift of the kernel's gradient": Fault(
+        "ops/conv_cpu.py", "(left - b, q - w - left + b)", "(b - left, q - w - b + left)", "tests/ops/test_conv.py"
+    ),
+    "an update kept though it is not finite": Fault(
+        "train/step.py",
+        "good = finite & (state.dropped",
+        "good = (finite | True) & (state.dropped",
+        "tests/train/test_step.py",
+    ),
+    "a snapshot whose checksum nobody reads": Fault(
+        "train/snapshots.py", "if _sha256(path / name) != digest:", "if not digest:", "tests/train/test_snapshots.py"
+    ),
+    "a moving average with its decay the other way": Fault(
+        "train/average.py",
+        "decay * a + (1.0 - decay) * n",
+        "(1.0 - decay) * a + decay * n",
+        "tests/train/test_average.py",
+    ),
+}
+
+
+def seen(fault: Fault) -> bool:
+    """Whether the fault turns its tests red.
+
+    Raises:
+        ValueError: the right text does not stand in the file exactly once.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        copy = Path(name) / "copy"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "__pycache__"))
+        path = copy / "cs231n_jax" / fault.file
+        text = path.read_text(encoding="utf-8")
+        if text.count(fault.right) != 1:
+            raise ValueError(f"{fault.file} holds {fault.right!r} {text.count(fault.right)} times: mend the table")
+        path.write_text(text.replace(fault.right, fault.wrong), encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", *fault.tests.split()]
+        return subprocess.run(command, cwd=copy, capture_output=True).returncode == 1
+
+
+def main(names: list[str]) -> int:
+    """Try the faults that are named, or all; 0 if each was seen."""
+    missed = []
+    for name in names or FAULTS:
+        caught = seen(FAULTS[name])
+        print(f"{'seen' if caught else 'MISSED'}: {name}", flush=True)
+        missed += [] if caught else [name]
+    print(f"{len(names or FAULTS) - len(missed)} of {len(names or FAULTS)} faults were seen")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
