@@ -1,0 +1,107 @@
+"""Every config in its shortest form, and the process that trains it until something befalls it."""
+
+import dataclasses
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
+
+import jax
+
+from cs231n_jax.config import Config
+from cs231n_jax.models import ModelConfig, Precision, registry
+from cs231n_jax.train.run import run
+from cs231n_jax.train.signals import Interrupted
+from experiments import overrides
+from tests.descriptors import MODELS, ModelRow
+
+CONTINUE = 75
+STEPS = 6
+
+
+def row_of(name: str) -> ModelRow:
+    """The descriptor that makes a model cheap: its own, or one of its family for images of the same kind."""
+    variant = registry.VARIANTS[name]
+    own = [row for row in MODELS if row.name == name]
+    family = [
+        row
+        for row in MODELS
+        if registry.VARIANTS[row.name].module is variant.module
+        and registry.VARIANTS[row.name].input_shape == variant.input_shape
+    ]
+    return (own + family)[0]
+
+
+@contextmanager
+def shortest(text: str, data: int = 1, dtype: Precision = Precision.FLOAT32) -> Iterator[Config]:
+    """A config with its own optimizer, schedule and augmentation, on a narrow net and few tiny images.
+
+    Its model can be made while the context lasts.
+
+    Args:
+        text: FILE[:ARGUMENT] of a config.
+        data: devices that the batch is split over.
+        dtype: what the model computes in.
+    """
+    config: Config = overrides.load(text)
+    row = row_of(config.model.name)
+    height, width, channels = row.input_shape[1:]
+    variant = registry.VARIANTS[row.name]
+    fixed = {name: value for name, value in row.options.items() if name in variant.options}
+    options = {name: value for name, value in row.options.items() if name not in fixed}
+    config.data = dataclasses.replace(
+        config.data,
+        name=f"synthetic:{height}x{width}x{channels}:10:48",
+        eval_split="test",
+        image_size=0,
+        batch_size=16,
+        eval_batch_size=16,
+        augment_padding=min(config.data.augment_padding, 1),
+    )
+    boundaries = config.schedule.boundaries
+    config.schedule = dataclasses.replace(
+        config.schedule,
+        warmup="0" if config.schedule.warmup == "0" else "1",
+        boundaries=tuple(f"{100 * (i + 1) // (len(boundaries) + 1)}%" for i in range(len(boundaries))),
+        cycles=min(config.schedule.cycles, 2),
+        period="2" if config.schedule.name == "staircase" else config.schedule.period,
+    )
+    config.train = dataclasses.replace(config.train, steps=str(STEPS), log_every="2", eval_every="3", save_every="1")
+    config.snapshots.members = min(config.snapshots.members, 2)
+    config.mesh.data = data
+    with mock.patch.dict(registry.VARIANTS, {row.name: variant._replace(options={**variant.options, **fixed})}):
+        config.model = ModelConfig(name=row.name, options=options, dtype=dtype)
+        yield config
+
+
+class Befalls:
+    """A reporter that sends a signal to its own process after so many updates; 0: never."""
+
+    def __init__(self, number: int, after: int):
+        self._number, self._after = number, after
+
+    def start(self, done: int, total: int) -> None:
+        """Nothing befalls before the first update."""
+
+    def advance(self, done: int) -> None:
+        """The signal, when its time has come."""
+        if done == self._after:
+            os.kill(os.getpid(), self._number)
+
+    def line(self, text: str) -> None:
+        """For whoever reads the test's output."""
+        print(text, flush=True)
+
+
+def train(text: str, workdir: Path, cache: Path, number: int, after: int) -> None:
+    """Train in this process; exit with 75 where a signal asked for it."""
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    with shortest(text) as config:
+        try:
+            run(config, workdir, {}, Befalls(number, after), time.time())
+        except Interrupted as interrupted:
+            print(interrupted, flush=True)
+            os._exit(CONTINUE)
