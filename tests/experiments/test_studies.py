@@ -1,5 +1,6 @@
 """The studies and benchmarks as programs, and the numbers of those that are exact."""
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from cs231n_jax import models, optim
-from cs231n_jax.data import DataConfig
+from cs231n_jax.data import DataConfig, open_source
 from cs231n_jax.models import functional
 from experiments import benchmark, studies
 from experiments.studies import (
@@ -22,6 +23,7 @@ from experiments.studies import (
     digit_runs,
     ensembling,
     init_scales,
+    regularizers,
     saturation,
     zigzag,
 )
@@ -81,6 +83,42 @@ def test_a_seed_that_is_finished_is_not_measured_again(tmp_path, monkeypatch):
     assert first.numbers["2 full runs: gain (points)"] == pytest.approx(30)
     with pytest.raises(ValueError, match=r"seed0\.json was found with another setting"):
         STUDIES["ensembling"](tmp_path, False)
+
+
+def test_the_rows_of_the_regularizers_are_compared_by_seed(tmp_path, monkeypatch):
+    """Two seeds: changes are paired, and a row with noise alone has a Monte-Carlo error."""
+    start, calls = {"none": 50.0, "dropout": 44.0, "residual units": 52.0, "stochastic depth": 49.0}, []
+
+    def found(setting, row, seed, workdir):
+        calls.append(workdir)
+        name = workdir.name.replace("_", " ")
+        error = start[name] + 10 * seed + (seed if name == "dropout" else 0)
+        noisy = name in ("dropout", "stochastic depth")
+        return regularizers.Found(1.0, error, 2.0, error - 2 * noisy, 2.0 - 0.5 * noisy, noisy)
+
+    monkeypatch.setattr(regularizers, "_one", found)
+    monkeypatch.setattr(regularizers, "QUICK", regularizers.QUICK._replace(seeds=2))
+    first, second = (STUDIES["regularizers"](tmp_path, True) for _ in range(2))
+    assert len(calls) == 8
+    assert first.rows == second.rows
+    assert first.numbers["dropout: change (points)"] == pytest.approx(-5.5)
+    assert first.numbers["dropout: ± change"] == pytest.approx(0.5)
+    assert first.numbers["stochastic depth: change (points)"] == pytest.approx(-3)  # beside the residual net
+    assert first.numbers["stochastic depth: mc − exact (points)"] == pytest.approx(-2)
+    assert first.numbers["dropout: mc − exact (nats)"] == pytest.approx(-0.5)
+    assert "none: mc:2 (%)" not in first.numbers
+    assert "-5.5 ± 0.5 (dropout), -3.0 ± 0.0 (stochastic depth beside residual units), +2.0" in first.sentence
+    monkeypatch.setattr(regularizers, "QUICK", regularizers.QUICK._replace(seeds=2, rate=0.1))
+    with pytest.raises(ValueError, match=r"seed0\.json was found with another setting"):
+        STUDIES["regularizers"](tmp_path, True)
+
+
+def test_without_cifar_the_regularizers_train_on_digits(tmp_path, monkeypatch):
+    missing = dataclasses.replace(regularizers.CIFAR.data, dir=str(tmp_path))
+    monkeypatch.setattr(regularizers, "CIFAR", regularizers.CIFAR._replace(data=missing))
+    assert regularizers._prepared() is regularizers.DIGITS
+    tests = open_source(regularizers.DIGITS.data, "eval")
+    assert len(tests) == regularizers.DIGITS.tests
 
 
 # --- activations ---
