@@ -46,7 +46,7 @@ FAULTS = {
         "ops/penalties.py", "w * lax.stop_gradient(jnp.sign(w))", "jnp.abs(w)", "tests/ops/test_penalties.py"
     ),
     "a frozen stage that trains": Fault(
-        "models/base.py", "if stage in self.frozen:", "if not stage:", "tests/train/test_groups.py"
+        "models/base.py", "if stage in self.frozen:", "if not stage:", "tests/models/test_activation_option.py"
     ),
     "a dropped mask": Fault(
         "metrics/mean.py",

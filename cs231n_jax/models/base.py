@@ -2,13 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 
 from cs231n_jax.typing import Array
-
-Activation = Literal["sigmoid", "tanh", "relu", "leaky_relu", "elu", "prelu"]  # as they are called in ops.activations
 
 
 class Mode(NamedTuple):
@@ -16,7 +14,7 @@ class Mode(NamedTuple):
 
     train: bool  # normalise by batch statistics and update the running ones
     noise: bool  # draw the random regularizers
-    activation: str = "relu"  # one of `Activation`, or a name that a family adds
+    activation: str = "relu"  # of `ops.activations`, or a name that a family adds
     ghost: int = 0  # examples that batch norm takes the statistics of together; 0: the whole batch
 
 
@@ -34,7 +32,7 @@ class Model(nn.Module):
     num_classes: int = 10
     frozen: tuple[str, ...] = ()
     remat: bool = False
-    activation: Activation = "relu"
+    activation: str = "relu"
     ghost_batch: int = 0  # 0: the whole batch
 
     @property

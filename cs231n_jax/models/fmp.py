@@ -6,7 +6,7 @@ from typing import Literal
 import flax.linen as nn
 import jax.numpy as jnp
 
-from cs231n_jax.models.base import Activation, Model, Variant
+from cs231n_jax.models.base import Model, Variant
 from cs231n_jax.models.layers import Conv, activate, dropout, fractional_max_pool
 from cs231n_jax.ops import init
 from cs231n_jax.typing import Array
@@ -45,7 +45,7 @@ class Fmp(Model):
     pool_overlap: bool = True
     pool_sequence: Literal["random", "pseudorandom"] = "random"
     drop_rate: float = 0.0
-    activation: Activation = "leaky_relu"
+    activation: str = "leaky_relu"
 
     @property
     def ratio(self) -> float:

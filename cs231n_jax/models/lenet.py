@@ -55,7 +55,7 @@ class LeNet5(Model):
     """
 
     padding: int = 0
-    activation: Literal["standard", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "prelu"] = "standard"
+    activation: str = "standard"
     variant: Literal["modern", "1998"] = "modern"
 
     @property

@@ -5,6 +5,8 @@ import numbers
 import typing
 from typing import Any, NamedTuple
 
+from cs231n_jax.ops import activations
+
 
 class Range(NamedTuple):
     """The numbers from `low` to `high`; without the ends where `above` and `below` say so."""
@@ -29,7 +31,8 @@ PROBABILITY, DROPPED = Range(0, 1), Range(0, 1, below=True)  # what is always dr
 
 # Of options that are in no row here, integers are sizes and floats are factors.
 DEFAULTS: dict[type, Range] = {int: Range(1, LARGEST), float: Range(0, 1000, above=True)}
-RANGES: dict[str, Range | tuple[int, ...]] = {
+RANGES: dict[str, Range | tuple[int, ...] | tuple[str, ...]] = {
+    "activation": activations.NAMES,
     "aux_drop_rate": DROPPED,
     "aux_weight": Range(0, 1000),
     "column": Range(0, 10),
@@ -55,15 +58,16 @@ def checked(model: str, option: str, value: Any, kind: Any, example: Any) -> Any
         option: name of the field, for the message and the range.
         value: what was given.
         kind: the field's annotation: bool, int, float, str, a Literal of strings, or tuple[int | float | str, ...].
-        example: a good value, such as the default.
+        example: a good value, such as the default, which is always allowed.
 
     Raises:
         ValueError: wrong type, or out of range; the message says what the option may be.
     """
     try:
-        return _converted(option, value, kind)
+        return value if kind is str and value == example else _converted(option, value, kind)
     except ValueError:
         words, example = allowed(option, kind), example or ("stage1",) if kind == tuple[str, ...] else example
+        words += f" or {example!r}" if kind is str and example and repr(example) not in words else ""
         hint = "" if words.startswith(("one of", "True")) else f", such as {example!r}"
         raise ValueError(f"option {option}={value!r} of model {model!r} must be {words}{hint}") from None
 
@@ -76,11 +80,11 @@ def allowed(option: str, kind: Any) -> str:
         return "True or False"
     if element := _element(kind):
         return f"a tuple with each element {allowed(option, element)}"
-    if kind is str:
+    span = RANGES.get(option) if kind is str else RANGES.get(option, DEFAULTS[kind])
+    if span is None:
         return "a string"
-    span = RANGES.get(option, DEFAULTS[kind])
     if not isinstance(span, Range):
-        return f"one of {', '.join(map(str, span))}"
+        return f"one of {', '.join(map(repr, span))}"
     return f"{'an integer' if kind is int else 'a number'} {span}"
 
 
@@ -97,7 +101,7 @@ def _converted(option: str, value: Any, kind: Any) -> Any:
         values = _only(value, isinstance(value, list | tuple))
         return tuple(_converted(option, one, element) for one in values)
     if kind in (bool, str):
-        return _only(value, isinstance(value, kind))
+        return _only(value, isinstance(value, kind) and (kind is bool or value in RANGES.get(option, (value,))))
     wanted = {int: numbers.Integral, float: numbers.Real}[kind]
     number = kind(_only(value, isinstance(value, wanted) and not isinstance(value, bool)))
     return _only(number, math.isfinite(number) and number in RANGES.get(option, DEFAULTS[kind]))

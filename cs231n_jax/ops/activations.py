@@ -77,6 +77,9 @@ _BY_NAME: dict[str, Callable] = {
 }
 
 
+NAMES = (*_BY_NAME, "prelu")
+
+
 def get(name: str) -> Callable[[Array], Array]:
     """Return the activation function called `name`.
 

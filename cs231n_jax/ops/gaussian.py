@@ -1,7 +1,7 @@
 """Mean of an activation function of a normal variable: E a(u), u ~ N(mean, var), without drawing.
 
-What DropConnect does at inference (`dropconnect.moments`). All of the package's activations have a closed form here, so
-that nothing needs quadrature or a key; `sample` is for any other function.
+What DropConnect does at inference (`dropconnect.moments`). The lecture's activations have a closed form here, so that
+none of them needs a key; `quadrature` and `sample` are for any other function.
 
 Reference: Wan, Zeiler, Zhang, LeCun, Fergus 2013, "Regularization of Neural Networks using DropConnect", section 3.2.
 *Deviation*: the paper draws 1000 samples of u a unit; the closed forms are what that mean tends to.
@@ -36,6 +36,8 @@ def _kolmogorov(points: int = 20, low: float = 0.2, high: float = 3.5) -> tuple[
 
 _MIXTURE = tuple(zip(*(values.tolist() for values in _kolmogorov())))
 _GAUSS = [((1.0 + float(x)) / 2.0, float(weight) / 2.0) for x, weight in zip(*np.polynomial.legendre.leggauss(4))]
+_points, _weights = np.polynomial.hermite_e.hermegauss(48)
+_HERMITE = np.stack((_points, _weights / np.sqrt(2 * np.pi)), 1)
 _ROOT_2 = 2.0**0.5
 
 
@@ -153,7 +155,7 @@ _BY_NAME: dict[str, Callable[[Array, Array], Array]] = {
 
 
 def get(name: str) -> Callable[[Array, Array], Array]:
-    """Return the function (mean, var) -> E a(u) of the activation called `name`.
+    """Return the function (mean, var) -> E a(u) of the activation called `name`; `quadrature` where it has no row.
 
     Args:
         name: as in `activations.get`. (`prelu` has a parameter and is called directly.)
@@ -161,8 +163,31 @@ def get(name: str) -> Callable[[Array, Array], Array]:
     Raises:
         ValueError: as `activations.get`.
     """
-    activations.get(name)
-    return _BY_NAME[name]
+    return _BY_NAME.get(name) or functools.partial(quadrature, activations.get(name))
+
+
+def quadrature(
+    function: Callable[[Array], Array], mean: Float[Array, "*n"], var: Float[Array, "*n"]
+) -> Float[Array, "*n"]:
+    """Return E function(u) ≈ Σ_k w_k·function(mean + s·x_k), by the 48 points of Gauss and Hermite.
+
+    Exact for polynomials of degree 95; of a smooth function all digits, of one with a kink two.
+
+    Args:
+        function: any function that keeps shape and dtype.
+        mean: float.
+        var: at least 0, same shape and dtype.
+
+    Reference: Abramowitz, Stegun 1964, 25.4.46.
+    """
+    wide, wide_var = _wide(mean, var)
+    s = jnp.sqrt(wide_var)
+
+    def add(total: Array, point: Array) -> tuple[Array, None]:
+        return total + point[1].astype(wide.dtype) * function(wide + s * point[0].astype(wide.dtype)), None
+
+    total, _ = lax.scan(add, jnp.zeros_like(wide), jnp.asarray(_HERMITE))
+    return total.astype(mean.dtype)
 
 
 def sample(

@@ -1,7 +1,6 @@
 """The options `activation` and `ghost_batch` in every family: what they change, where their parameters are."""
 
 import functools
-import typing
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,7 @@ from cs231n_jax.ops import activations
 from tests.descriptors import MODELS, images
 
 ROWS = {str(row): row for row in MODELS}
-ACTIVATIONS = typing.get_args(base.Activation)
+ACTIVATIONS = activations.NAMES
 # One small member of every family; of VGG and of the residual networks also the other way to the activation.
 MEMBERS = (
     "mlp",

@@ -64,7 +64,7 @@ def test_every_option_has_a_type_that_is_checked(name):
         ("fractalnet20", "columns", 11, "must be an integer from 1 to 10"),
         ("lenet5", "padding", -1, "must be an integer from 0"),
         ("lenet5", "variant", "1989", "'1998'"),
-        ("lenet5", "activation", "swish", "'standard', 'sigmoid'"),
+        ("lenet5", "activation", "swish", "'prelu' or 'standard'"),
         ("resnet20", "activation", "swish", "must be one of 'sigmoid', 'tanh', 'relu', 'leaky_relu', 'elu', 'prelu'"),
         ("resnet20", "ghost_batch", -1, "must be an integer from 0"),
         ("alexnet", "scale", 0, "must be a number above 0 and up to"),

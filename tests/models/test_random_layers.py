@@ -12,7 +12,7 @@ from cs231n_jax.models import functional
 from cs231n_jax.ops import activations, dropconnect, gaussian
 
 X = jnp.asarray(np.random.default_rng(0).standard_normal((6, 4, 4, 1)), jnp.float32)
-ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky_relu", "elu", "prelu")
+ACTIVATIONS = activations.NAMES
 
 
 def mlp(**options):

@@ -49,6 +49,19 @@ def test_the_error_of_the_sigmoid_is_the_one_stated(x64):
     assert sum(weight for _, weight in gaussian._MIXTURE) == pytest.approx(1, abs=1e-15)
 
 
+def test_quadrature_is_exact_for_a_polynomial_and_good_for_what_is_smooth(x64):
+    mean, var = jnp.asarray([-3.0, 0.0, 0.5, 2.0]), jnp.asarray([0.0, 4.0, 1.0, 0.25])
+    fourth = mean**4 + 6 * mean**2 * var + 3 * var**2
+    np.testing.assert_allclose(gaussian.quadrature(lambda u: u**4, mean, var), fourth, rtol=1e-12)
+    np.testing.assert_allclose(gaussian.quadrature(jnp.tanh, mean, var), gaussian.tanh(mean, var), atol=1e-4)
+
+
+def test_an_activation_without_a_closed_form_has_its_mean_by_quadrature(x64, monkeypatch):
+    monkeypatch.setitem(activations._BY_NAME, "cube", lambda u: u**3)
+    mean, var = jnp.asarray([-1.0, 0.5]), jnp.asarray([2.0, 0.0])
+    np.testing.assert_allclose(gaussian.get("cube")(mean, var), mean**3 + 3 * mean * var, rtol=1e-12)
+
+
 def test_symmetric_functions_stay_symmetric():
     var = jnp.asarray([0.0, 0.5, 4.0])
     np.testing.assert_array_equal(gaussian.tanh(jnp.zeros(3), var), 0)
