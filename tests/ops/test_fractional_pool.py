@@ -1,6 +1,7 @@
 """Fractional max pooling: its sequences against their definition, maxima and gradients against float64 numpy."""
 
 import functools
+import inspect
 import itertools
 import math
 from fractions import Fraction
@@ -41,32 +42,71 @@ def drawn_borders(key, x, size, overlapping, sequence, draw):
 # --- sequences ---
 
 
+# Without the checks of types, which numpy's arrays fail.
+random_sequence, pseudorandom_sequence = map(
+    inspect.unwrap, (fractional.random_sequence, fractional.pseudorandom_sequence)
+)
+
+
+@pytest.fixture
+def in_numpy(monkeypatch):
+    """The formulas of the sequences by numpy: by jax each length takes a second to compile."""
+    monkeypatch.setattr(fractional, "jnp", np)
+    monkeypatch.setattr(jax.random, "permutation", lambda key, x: np.random.default_rng(key).permutation(x))
+
+
+def is_cover(borders, size, out, overlapping):
+    """Whether the regions cover the image by ones and twos."""
+    covered = [range(*region) for region in reference.regions(borders, overlapping)]
+    return (
+        borders.shape == (out + 1,)
+        and borders.dtype == np.int32
+        and borders[0] == 0
+        and borders[-1] == size - overlapping
+        and set(np.diff(borders)) <= {1, 2}
+        and {len(pixels) for pixels in covered} <= ({2, 3} if overlapping else {1, 2})
+        and set().union(*covered) == set(range(size))
+        and sum(map(len, covered)) == size + overlapping * (out - 1)
+    )
+
+
 @pytest.mark.parametrize("overlapping", KINDS.values(), ids=KINDS)
-def test_every_sequence_covers_the_image_by_ones_and_twos(overlapping):
+def test_every_sequence_covers_the_image_by_ones_and_twos(overlapping, in_numpy):
     for size, out in PAIRS:
-        sequences = [fractional.random_sequence(jax.random.key(size), size, out, overlapping=overlapping)]
-        evenly = functools.partial(fractional.pseudorandom_sequence, size=size, out=out, overlapping=overlapping)
+        sequences = [random_sequence(size, size, out, overlapping=overlapping)]
+        evenly = functools.partial(pseudorandom_sequence, size=size, out=out, overlapping=overlapping)
         sequences += map(evenly, (0.01, 0.5, 0.99))
-        for borders in map(np.asarray, sequences):
-            assert borders.shape == (out + 1,)
-            assert borders.dtype == np.int32
-            assert borders[0] == 0
-            assert borders[-1] == size - overlapping
-            assert set(np.diff(borders)) <= {1, 2}
-            covered = [range(*region) for region in reference.regions(borders, overlapping)]
-            assert {len(pixels) for pixels in covered} <= ({2, 3} if overlapping else {1, 2})
-            assert set().union(*covered) == set(range(size))
-            assert sum(map(len, covered)) == size + overlapping * (out - 1)
+        assert all(is_cover(borders, size, out, overlapping) for borders in sequences), (size, out)
 
 
 @pytest.mark.parametrize("overlapping", KINDS.values(), ids=KINDS)
-def test_pseudorandom_sequences_are_those_of_the_paper(overlapping):
+def test_sequences_of_jax_are_those_of_numpy(overlapping, request):
+    pairs = [*(pair for pair in PAIRS if pair[0] < 7), (25, 17), (36, 25), (40, 20), (40, 39)]
+
+    def sequences(key, u):
+        for size, out in pairs:
+            evenly = pseudorandom_sequence(u, size, out, overlapping=overlapping)
+            yield evenly, random_sequence(key, size, out, overlapping=overlapping)
+
+    run = jax.jit(lambda *args: list(sequences(*args)), compiler_options={"xla_backend_optimization_level": 0})
+    drawn = {u: run(jax.random.key(3), u) for u in (0.01, 0.5, 0.99)}
+    request.getfixturevalue("in_numpy")
+    for u, of_jax in drawn.items():
+        for pair, found, wanted in zip(pairs, of_jax, sequences(3, u), strict=True):
+            assert is_cover(np.asarray(found[1]), *pair, overlapping), pair
+            assert found[0].dtype == np.int32
+            np.testing.assert_array_equal(found[0], wanted[0])
+            np.testing.assert_array_equal(np.sort(np.diff(found[1])), np.sort(np.diff(wanted[1])))
+
+
+@pytest.mark.parametrize("overlapping", KINDS.values(), ids=KINDS)
+def test_pseudorandom_sequences_are_those_of_the_paper(overlapping, in_numpy):
     """a_i = ⌈α(i + u)⌉ in exact fractions, moved to begin at 0; the third u makes α·u whole."""
     for size, out in PAIRS:
         alpha = Fraction(size - overlapping, out)
         for u in (Fraction(1, 8), Fraction(1, 2), Fraction(5, 8)):
             expected = [math.ceil(alpha * (i + u)) - math.ceil(alpha * u) for i in range(out + 1)]
-            actual = fractional.pseudorandom_sequence(float(u), size, out, overlapping=overlapping)
+            actual = pseudorandom_sequence(float(u), size, out, overlapping=overlapping)
             np.testing.assert_array_equal(actual, expected)
 
 
