@@ -124,8 +124,8 @@ def gru(
 def bidirectional(
     layer: Callable,
     x: Float[Array, "n t d"],
-    weights: tuple[Any, Any],
-    states: tuple[Any, Any] | None = None,
+    weights: tuple[Any, ...],
+    states: tuple[Any, ...] | None = None,
     *,
     lengths: Integer[Array, " n"] | None = None,
 ) -> tuple[Float[Array, "n t h"], tuple[Any, Any]]:
@@ -140,6 +140,9 @@ def bidirectional(
 
     Returns:
         [N, T, 2·H], forward first, and the two last states; that of the backward direction belongs to step 0.
+
+    Raises:
+        ValueError: weights or states are not two.
 
     Reference: Schuster, Paliwal 1997, "Bidirectional recurrent neural networks"; torch's bidirectional=True.
     """
@@ -182,9 +185,11 @@ def stacked(
     return x, last
 
 
-def _two(pair: tuple[Any, Any], name: str) -> tuple[Any, Any]:
+def _two(pair: tuple[Any, ...], name: str) -> tuple[Any, ...]:
     if len(pair) != 2 or hasattr(pair, "_fields"):
-        raise ValueError(f"{name} of both directions are a pair (forward, backward); got {type(pair).__name__}.")
+        raise ValueError(
+            f"{name} of both directions are a pair (forward, backward); got {type(pair).__name__} of {len(pair)}."
+        )
     return pair
 
 

@@ -80,3 +80,29 @@ def test_wrong_input_is_named():
         init.he_normal((3,))
     with pytest.raises(ValueError, match="unknown distribution 'gauss'"):
         init.draw(init.Spec("gauss", 1.0, (3,)), 0, "a")
+
+
+def test_orthogonal_blocks_keep_the_norm():
+    """Of every gate; and they are uniform over all orthogonal matrices, as far as their traces tell."""
+    values = init.draw(init.orthogonal((40, 160), 1.5), 0, "a").astype(np.float64)
+    blocks = values.reshape(40, 4, 40).swapaxes(0, 1)
+    for block in blocks:
+        np.testing.assert_allclose(block @ block.T, 2.25 * np.eye(40), atol=5e-6)
+    traces = [np.trace(init.draw(init.orthogonal((8, 8)), seed, "a")) for seed in range(500)]
+    assert abs(np.mean(traces)) < 5 / np.sqrt(500)  # mean 0 and variance 1, which wrong signs of QR would not give
+    assert np.var(traces) == pytest.approx(1, abs=5 * np.sqrt(2 / 500))
+
+
+def test_only_the_forget_gates_are_biased():
+    assert list(init.draw(init.lstm_bias((8,)), 0, "a")) == [0, 0, 1, 1, 0, 0, 0, 0]
+    assert list(init.draw(init.lstm_bias((4,), 0.0), 0, "a")) == [0, 0, 0, 0]
+    half = init.draw(init.lstm_bias((4,), 2.0)._replace(dtype="bfloat16"), 0, "a")
+    assert half.dtype == jnp.bfloat16
+    assert half[1] == 2
+
+
+def test_shapes_of_other_layers_are_refused():
+    with pytest.raises(ValueError, match=r"shape is \(4, 6\); orthogonal blocks side by side need \[H, G·H\]"):
+        init.orthogonal((4, 6))
+    with pytest.raises(ValueError, match=r"shape is \(6,\); the bias of an LSTM is \[4·H\]"):
+        init.lstm_bias((6,))

@@ -21,7 +21,8 @@ LAYERS = {"rnn": recurrent.rnn, "lstm": recurrent.lstm, "gru": recurrent.gru}
 STEPS = {"rnn": cells.rnn_step, "lstm": cells.lstm_step, "gru": cells.gru_step}
 every_cell = pytest.mark.parametrize("cell", GATES)
 either_way = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-padded = pytest.mark.parametrize("is_padded", [False, True], ids=["full", "padded"])
+FORMS = [(False, False, N), (True, True, N), (False, True, MANY), (True, False, MANY)]  # any two meet in each way
+every_form = pytest.mark.parametrize(("reverse", "is_padded", "n"), FORMS)
 
 
 def draw(cell, dtype="float64", n=N, t=T, d=D, h=H, scale=1.0):
@@ -33,7 +34,7 @@ def draw(cell, dtype="float64", n=N, t=T, d=D, h=H, scale=1.0):
 
     weights = [normal(d, GATES[cell] * h), normal(h, GATES[cell] * h), normal(GATES[cell] * h)]
     weights = GruWeights(*weights, normal(h)) if cell == "gru" else Weights(*weights)
-    wide = jnp.promote_types(dtype, "float32") if dtype == "bfloat16" else dtype
+    wide = "float32" if dtype == "bfloat16" else dtype
     state = LstmState(normal(n, h), normal(n, h).astype(wide)) if cell == "lstm" else normal(n, h)
     return normal(n, t, d), weights, state
 
@@ -100,9 +101,7 @@ def test_a_step_is_the_reference(cell, x64):
 
 
 @every_cell
-@either_way
-@padded
-@pytest.mark.parametrize("n", [N, MANY])
+@every_form
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-13), ("float32", 3e-6)])
 def test_a_sequence_is_the_reference(cell, reverse, is_padded, n, dtype, tolerance, x64):
     """In float32 the errors of five steps with weights of size 1 add up."""
@@ -156,9 +155,7 @@ def test_bfloat16_is_near_and_keeps_its_cell_in_float32(cell, n):
 
 
 @every_cell
-@either_way
-@padded
-@pytest.mark.parametrize("n", [N, MANY])
+@every_form
 def test_gradients_are_those_of_a_plain_scan(cell, reverse, is_padded, n, x64):
     inputs = draw(cell, n=n)
     lengths = lengths_of(n) if is_padded else None
@@ -168,11 +165,10 @@ def test_gradients_are_those_of_a_plain_scan(cell, reverse, is_padded, n, x64):
 
 
 @every_cell
-@either_way
-@padded
-def test_gradients_are_central_differences(cell, reverse, is_padded, x64):
-    layer = ours(cell, lengths_of() if is_padded else None, reverse)
-    check_grads(jax.jit(layer), draw(cell, scale=0.5), order=1, modes=["rev"], eps=1e-5, atol=1e-8, rtol=1e-8)
+@every_form
+def test_gradients_are_central_differences(cell, reverse, is_padded, n, x64):
+    layer = ours(cell, lengths_of(n) if is_padded else None, reverse)
+    check_grads(jax.jit(layer), draw(cell, n=n, scale=0.5), order=1, modes=["rev"], eps=1e-5, atol=1e-8, rtol=1e-8)
 
 
 @every_cell
@@ -191,7 +187,7 @@ def test_gradients_can_be_differentiated_again(cell, x64):
 @every_cell
 def test_forward_mode_raises_and_the_plain_scan_has_it(cell):
     inputs = draw(cell, "float32")
-    with pytest.raises(TypeError, match="can't apply forward-mode differentiation"):
+    with pytest.raises(TypeError, match="can't apply forward-mode"):
         jax.jvp(ours(cell), inputs, inputs)
     jax.jvp(plain(cell), inputs, inputs)
 
@@ -327,12 +323,12 @@ def test_assignment_lstm(x64):
 def test_assignment_captioning_loss(cell, features, expected, x64):
     """Ten captions of thirteen words out of three; the loss is summed over words and divided by captions."""
     captions = np.arange(10 * 13).reshape(10, 13) % 3
-    h = line(*features, 10, 20) @ line(-1.4, 1.3, 20, 40) + line(-1.4, 1.3, 40)
+    h = line(*features, 10, 20) @ line(-1.4, 1.3, 20, 40) + line(-1.4, 1.3, 1, 40)
     x = line(-1.4, 1.3, 3, 30)[captions[:, :-1]]
     columns = GATES[cell] * 40
     weights = Weights(line(-1.4, 1.3, 30, columns), line(-1.4, 1.3, 40, columns), line(-1.4, 1.3, columns))
     y, _ = LAYERS[cell](x, weights, LstmState(h, jnp.zeros_like(h)) if cell == "lstm" else h)
-    scores, words = y @ line(-1.4, 1.3, 40, 3) + line(-1.4, 1.3, 3), jnp.asarray(captions[:, 1:])
+    scores, words = y @ line(-1.4, 1.3, 40, 3) + line(-1.4, 1.3, 1, 1, 3), jnp.asarray(captions[:, 1:])
     loss = jnp.where(words != 0, losses.softmax_cross_entropy(scores, words), 0.0).sum() / 10
     assert float(loss) == pytest.approx(expected, abs=1e-10)
 

@@ -1,0 +1,163 @@
+"""Recurrent layers beside flax's and torch's, forward and backward, float32.
+
+Every program computes the outputs and the gradients of inputs and weights. "scan" is the same step under `lax.scan`
+with jax's own derivative; the ratios say what our derivative and the products in the loop are worth. Rounds of all
+programs alternate; "ratio to …" is the median over rounds of ours over that rival with its 95 % interval, below 1 is
+faster. "MB held" are the temporaries, from the compiler's own analysis.
+
+The rows at the end compile the LSTM at two lengths: the loop stays one, so the seconds must not grow with it.
+"""
+
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from cs231n_jax.ops import cells, recurrent
+from experiments.benchmarks import rounds
+
+TITLE = "recurrent layers beside flax and torch, forward and backward (ms; ratio of ours with its 95 % interval)"
+GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+LAYERS = {"lstm": recurrent.lstm, "gru": recurrent.gru, "rnn": recurrent.rnn}
+STEPS = {"lstm": cells.lstm_step, "gru": cells.gru_step, "rnn": cells.rnn_step}
+FLAX = {"lstm": nn.OptimizedLSTMCell, "gru": nn.GRUCell, "rnn": nn.SimpleCell}
+
+
+class Shape(NamedTuple):
+    """How large a layer and its batch are."""
+
+    batch: int
+    steps: int
+    inputs: int
+    hidden: int
+
+    def __str__(self) -> str:
+        return f"N {self.batch}, T {self.steps}, D {self.inputs}, H {self.hidden}"
+
+
+SHAPES = (Shape(64, 64, 256, 512), Shape(50, 50, 128, 128), Shape(8, 64, 256, 512))
+LENGTHS = (16, 256)
+
+Program = Callable[[], object]
+
+
+def run(quick: bool) -> list[dict]:
+    """One row a cell and shape, then the compile times of the LSTM.
+
+    Args:
+        quick: one small shape and few rounds.
+    """
+    shapes = (Shape(4, 6, 8, 16),) if quick else SHAPES
+    rows = [row(cell, shape, 3 if quick else 40) for cell in GATES for shape in shapes]
+    return [*rows, *compile_times(Shape(4, 6, 8, 16) if quick else SHAPES[1], 1 if quick else 3)]
+
+
+def row(cell: str, shape: Shape, count: int, clock: Callable[[], float] = time.perf_counter) -> dict:
+    """Ours beside the scan, flax and torch.
+
+    Args:
+        cell: lstm, gru or rnn.
+        shape: of the layer and its batch.
+        count: rounds.
+        clock: as for `rounds.interleave`.
+    """
+    x, dy, weights = draw(cell, shape)
+    ours = compiled(lambda weights, x: LAYERS[cell](x, weights)[0], weights, x, dy)
+    layer = nn.RNN(FLAX[cell](shape.hidden))
+    programs = {
+        "ours": call(ours, weights, x, dy),
+        "scan": call(compiled(lambda weights, x: scanned(cell, x, weights), weights, x, dy), weights, x, dy),
+        "flax": of_flax(layer, x, dy),
+    }
+    if find_spec("torch"):
+        programs["torch"] = of_torch(cell, shape, x, dy)
+    seconds = rounds.interleave(programs, count, clock)
+    found: dict[str, Any] = {"cell": cell, "shape": str(shape)}
+    found |= {f"{name}, ms": round(1e3 * float(np.median(values)), 1) for name, values in seconds.items()}
+    for rival in list(programs)[1:]:
+        ratio, low, high = rounds.ratio(seconds["ours"], seconds[rival])
+        found[f"ratio to {rival}"] = f"{ratio:.2f} ({low:.2f} to {high:.2f})"
+    return found | {"MB held": round(ours.memory_analysis().temp_size_in_bytes / 1e6, 1)}
+
+
+def compile_times(shape: Shape, count: int) -> list[dict]:
+    """Seconds from tracing to the program, of the LSTM forward and backward, the best of `count`."""
+    rows = []
+    for steps in LENGTHS:
+        x, dy, weights = draw("lstm", shape._replace(steps=steps))
+        seconds = []
+        for _ in range(count):
+            jax.clear_caches()
+            start = time.perf_counter()
+            compiled(lambda weights, x: recurrent.lstm(x, weights)[0], weights, x, dy)
+            seconds.append(time.perf_counter() - start)
+        found = {"cell": "lstm", "shape": str(shape._replace(steps=steps)), "compile, s": round(min(seconds), 2)}
+        rows.append(found)
+    return rows
+
+
+def draw(cell: str, shape: Shape) -> tuple[jax.Array, jax.Array, Any]:
+    """x [N, T, D], dy [N, T, H] and weights."""
+    random = np.random.default_rng(0)
+
+    def normal(*size: int) -> jax.Array:
+        return jnp.asarray(random.standard_normal(size, np.float32) / size[0] ** 0.5)
+
+    n, t, d, h = shape
+    weights = [normal(d, GATES[cell] * h), normal(h, GATES[cell] * h), jnp.zeros(GATES[cell] * h)]
+    made = cells.GruWeights(*weights, jnp.zeros(h)) if cell == "gru" else cells.Weights(*weights)
+    return normal(n, t, d), normal(n, t, h), made
+
+
+def scanned(cell: str, x: jax.Array, weights: Any) -> jax.Array:
+    """The step of `ops.cells` under a scan, with the derivative of jax."""
+    zero = jnp.zeros((x.shape[0], weights.hidden.shape[0]))
+    first = cells.LstmState(zero, zero) if cell == "lstm" else zero
+
+    def step(state: Any, x: Any) -> tuple[Any, Any]:
+        new = STEPS[cell](x, state, weights)
+        return new, jax.tree.leaves(new)[0]
+
+    return jnp.swapaxes(lax.scan(step, first, jnp.swapaxes(x, 0, 1))[1], 0, 1)
+
+
+def compiled(layer: Callable, weights: Any, x: jax.Array, dy: jax.Array) -> Any:
+    """The outputs and the gradients of weights and inputs, compiled."""
+
+    def program(weights: Any, x: jax.Array, dy: jax.Array) -> Any:
+        y, pull = jax.vjp(layer, weights, x)
+        return y, pull(dy)
+
+    return jax.jit(program).lower(weights, x, dy).compile()
+
+
+def call(program: Any, *arrays: Any) -> Program:
+    """A call that waits."""
+    return lambda: jax.block_until_ready(program(*arrays))
+
+
+def of_flax(layer: nn.RNN, x: jax.Array, dy: jax.Array) -> Program:
+    """Flax's layer on the same batch."""
+    weights = layer.init(jax.random.key(0), x)
+    return call(compiled(layer.apply, weights, x, dy), weights, x, dy)
+
+
+def of_torch(cell: str, shape: Shape, x: jax.Array, dy: jax.Array) -> Program:
+    """Torch's layer on the same batch."""
+    import torch
+
+    layer = getattr(torch.nn, cell.upper())(shape.inputs, shape.hidden, batch_first=True)
+    inputs, cotangent = torch.tensor(np.asarray(x), requires_grad=True), torch.tensor(np.asarray(dy))
+
+    def once() -> None:
+        layer.zero_grad(set_to_none=True)
+        inputs.grad = None
+        layer(inputs)[0].backward(cotangent)
+
+    return once
