@@ -50,7 +50,7 @@ def shortest(text: str, data: int = 1, dtype: Precision = Precision.FLOAT32) -> 
     height, width, channels = row.input_shape[1:]
     variant = registry.VARIANTS[row.name]
     fixed = {name: value for name, value in row.options.items() if name in variant.options}
-    options = {name: value for name, value in row.options.items() if name not in fixed}
+    options = {"num_classes": 10} | {name: value for name, value in row.options.items() if name not in fixed}
     config.data = dataclasses.replace(
         config.data,
         name=f"synthetic:{height}x{width}x{channels}:10:48",
