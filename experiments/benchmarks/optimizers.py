@@ -112,22 +112,11 @@ def compare(name: str, count: int) -> dict:
 
     Returns:
         milliseconds (medians over rounds of the mean of `COPIES` compilations; of torch's fused optimizer too where
-        there is one), the ratio ours/optax with its 95 %
-        interval, processor seconds to trace and compile (medians of interleaved rounds) with their ratio and interval,
-        megabytes of state, kernels, bytes moved.
+        there is one), the ratio ours/optax with its 95 % interval, processor seconds to trace and compile (medians of
+        interleaved rounds) with their ratio and interval, megabytes of state, kernels, bytes moved.
     """
-    import optax
-
-    ours, theirs = (pairs() | extras())[name]
-    shapes = parameter_shapes()
-    sides = {"ours": (ours, optim.apply_updates), "optax": (theirs, optax.apply_updates)}
-    order = [key for copy in range(COPIES) for key in (sorted(sides) if copy % 2 else sorted(sides)[::-1])]
-    copies = {(key, place): Program(*sides[key], shapes) for place, key in enumerate(order)}
-    timed = rounds.interleave({key: program.update for key, program in copies.items()}, count)
-    seconds = {side: np.mean([s for (key, _), s in timed.items() if key == side], axis=0) for side in sides}
-    programs = {side: next(p for (key, _), p in copies.items() if key == side) for side in sides}
-    del copies
-    if torch := _torch(name, shapes):  # by itself, because its threads spin for a while after each call
+    programs, seconds = steps(name, count, COPIES)
+    if torch := _torch(name, parameter_shapes()):  # by itself, because its threads spin for a while after each call
         seconds |= rounds.interleave({"torch": torch}, count)
     ratio, low, high = rounds.ratio(seconds["ours"], seconds["optax"])
     row = {"optimizer": name, **{key: round(1e3 * float(np.median(s)), 1) for key, s in seconds.items()}}
@@ -141,6 +130,23 @@ def compare(name: str, count: int) -> dict:
     for key, program in programs.items():
         row |= {f"kernels {key}": program.kernels, f"GB moved {key}": round(program.bytes_moved / 1e9, 2)}
     return row | {"GB/s ours": round(programs["ours"].bytes_moved / 1e9 / float(np.median(seconds["ours"])), 1)}
+
+
+def steps(name: str, count: int, copies: int) -> tuple[dict[str, "Program"], dict[str, np.ndarray]]:
+    """One program of each side, and the seconds of `count` interleaved rounds, means over `copies` compilations."""
+    import optax
+
+    ours, theirs = (pairs() | extras())[name]
+    shapes = parameter_shapes()
+    sides: dict[str, tuple[Any, Any]] = {"ours": (ours, optim.apply_updates), "optax": (theirs, optax.apply_updates)}
+    made: dict[str, list[Program]] = {side: [] for side in sides}
+    for copy in range(copies):
+        for side in list(sides)[:: -1 if copy % 2 else 1]:
+            made[side].append(Program(*sides[side], shapes))
+    updates = {f"{side}{i}": program.update for side, group in made.items() for i, program in enumerate(group)}
+    timed = rounds.interleave(updates, count)
+    seconds = {side: np.mean([timed[f"{side}{i}"] for i in range(copies)], axis=0) for side in sides}
+    return {side: group[0] for side, group in made.items()}, seconds
 
 
 class Program:
