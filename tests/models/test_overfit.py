@@ -18,6 +18,7 @@ from tests.descriptors import INCEPTIONS, ModelRow
 
 # Dropout is off, for narrow layers cannot spare units; stochastic depth and drop-path stay as published.
 ROWS = (
+    ModelRow("mlp", {"hidden": (32,)}, (32, 8, 8, 1)),
     ModelRow("lenet5", {}, (32, 28, 28, 1)),
     ModelRow("lenet5", {"variant": "1998", "padding": 2}, (32, 28, 28, 1), "1998"),
     ModelRow("alexnet", {"scale": 0.25, "hidden": 64, "drop_rate": 0.0}, (32, 67, 67, 3)),

@@ -1,6 +1,7 @@
 """Losses and penalties as a run has them: from the config through the task to the update."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +10,15 @@ import pytest
 
 from cs231n_jax.config import Config, from_json, to_json
 from cs231n_jax.data import DataConfig
-from cs231n_jax.models import ModelConfig, Precision
+from cs231n_jax.models import ModelConfig, Precision, functional
 from cs231n_jax.ops import penalties
 from cs231n_jax.optim import OptimizerConfig
 from cs231n_jax.tasks.base import Loss, TaskConfig
+from cs231n_jax.tasks.classification import Classification
 from cs231n_jax.train import sharding
 from cs231n_jax.train.assemble import assemble
 from cs231n_jax.train.step import make_train_step
+from tests.descriptors import MODELS
 
 
 def assembly_of(dtype=Precision.FLOAT32, optimizer=None, **task):
@@ -52,6 +55,31 @@ def test_l2_in_the_loss_is_the_coupled_weight_decay_of_the_optimizer(name, accum
     in_the_rule = after(assembly_of(Precision.FLOAT64, decay), 3, accumulate)
     assert largest_difference(in_the_loss, in_the_rule) < 1e-14
     assert largest_difference(in_the_loss, after(assembly_of(Precision.FLOAT64, rule), 3, accumulate)) > 1e-4
+
+
+def test_auxiliary_heads_count_three_tenths_and_in_training_alone():
+    row = next(row for row in MODELS if row.name == "googlenet")
+    model = row.model(drop_rate=0.0, aux_drop_rate=0.0)
+    task, random = Classification(model, (0.5,) * 3, (0.25,) * 3), np.random.default_rng(0)
+    images = random.integers(0, 256, row.input_shape, np.uint8)
+    batch = {"image": jnp.asarray(images), "label": jnp.asarray([3, 0, 7], jnp.int32)}
+    params, model_state = task.init(0, batch)
+
+    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    def computed(params, model_state):
+        standard = (jnp.asarray(images, jnp.float32) / 255 - 0.5) / 0.25
+        options = {"key": jax.random.key(0), "train": True}
+        found, _ = functional.apply(model, params, model_state, standard, method="features", **options)
+        loss, (_, metrics) = task.loss(params, model_state, batch, **options)
+        return {head: found[head] for head in ("logits", "aux1", "aux2")}, loss.total, metrics["loss"].total
+
+    def nats(logits):
+        return (np.log(np.exp(logits).sum(-1)) - logits[np.arange(3), batch["label"]]).sum()
+
+    heads, loss, reported = computed(params, model_state)
+    main, first, second = (nats(np.asarray(logits, np.float64)) for logits in heads.values())
+    assert float(loss) == pytest.approx(main + 0.3 * first + 0.3 * second, rel=1e-5)
+    assert float(reported) == pytest.approx(main, rel=1e-5)
 
 
 def test_penalties_are_added_to_the_mean_loss_of_training_alone():

@@ -42,19 +42,6 @@ def test_loss_with_a_zeroed_head_is_ln_k(row):
         assert loss.compute() == pytest.approx(math.log(10), rel=1e-6)
 
 
-@pytest.mark.slow
-@rows
-def test_thirty_two_examples_can_be_learned_by_heart(row):
-    task, batch = task_of(row), batch_of(row)
-    optimizer = optim.adam(1e-2)
-    current = state.create(task, optimizer, 0, batch, ONE_DEVICE)
-    step = jax.jit(make_train_step(task, optimizer, 0))
-    for _ in range(500):
-        current = step(current, batch)
-    final = current._replace(metrics=jax.tree.map(jnp.zeros_like, current.metrics))
-    assert step(final, batch).metrics["accuracy"].compute() == 1.0
-
-
 def small(max_dropped=0):
     row = next(row for row in MODELS if row.name == "resnet8")
     task, batch, optimizer = task_of(row), batch_of(row, 8), optim.momentum(0.1)
