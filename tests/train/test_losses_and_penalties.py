@@ -77,7 +77,7 @@ def test_auxiliary_heads_count_three_tenths_and_in_training_alone():
         return (np.log(np.exp(logits).sum(-1)) - logits[np.arange(3), batch["label"]]).sum()
 
     heads, loss, reported = computed(params, model_state)
-    main, first, second = (nats(np.asarray(logits, np.float64)) for logits in heads.values())
+    main, first, second = (nats(np.asarray(heads[name], np.float64)) for name in ("logits", "aux1", "aux2"))
     assert float(loss) == pytest.approx(main + 0.3 * first + 0.3 * second, rel=1e-5)
     assert float(reported) == pytest.approx(main, rel=1e-5)
 
