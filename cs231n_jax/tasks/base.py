@@ -21,7 +21,10 @@ class Task(Protocol):
     def init(
         self, seed: int, batch: Batch, place: Callable[[list[np.ndarray]], list[Any]] = jax.device_put
     ) -> tuple[Params, ModelState]:
-        """Parameters and state, drawn as a pure function of the seed and each leaf's path, and put by `place`."""
+        """Parameters and state, drawn as a pure function of the seed and each leaf's path, and put by `place`.
+
+        `batch` may hold jax.ShapeDtypeStructs in place of arrays, here and in `shapes`: only its shapes are read.
+        """
         ...
 
     def shapes(self, batch: Batch) -> tuple[Params, ModelState]:
