@@ -78,7 +78,7 @@ class Found(NamedTuple):
 
 
 def regularizers(workdir: Path, quick: bool) -> Result:
-    """Train and test error of one small net under seven regularizers, and exact against Monte-Carlo inference.
+    """Train and test error of one small net under six regularizers, and exact against Monte-Carlo inference.
 
     The net is `convnet`: three stages of a 3×3 convolution (16, 32, 64 channels), PReLU and 2×2 maxima, a global
     average, a hidden layer of 64 units. Each row adds one regularizer to it: dropout of half the hidden units; batch
