@@ -1,0 +1,36 @@
+"""How large the repository is: python -m tests.size [DIR]."""
+
+import ast
+import sys
+from pathlib import Path
+
+
+def functions(tree: ast.AST) -> list[tuple[int, str]]:
+    """Lines and name of every function."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return [(n.end_lineno - n.lineno + 1, n.name) for n in ast.walk(tree) if isinstance(n, kinds) and n.end_lineno]
+
+
+def public(tree: ast.Module) -> int:
+    """Functions and classes of a module whose names do not begin with an underscore."""
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    return sum(isinstance(node, kinds) and not node.name.startswith("_") for node in tree.body)
+
+
+def main(root: Path) -> None:
+    """Print lines of source and tests, the longest file and function, and the number of public names."""
+    groups = {"source": ("cs231n_jax", "experiments"), "tests": ("tests",)}
+    for group, folders in groups.items():
+        paths = [path for folder in folders for path in sorted((root / folder).rglob("*.py"))]
+        texts = {path.relative_to(root): path.read_text(encoding="utf-8") for path in paths}
+        trees = {path: ast.parse(text) for path, text in texts.items()}
+        lines = {path: len(text.splitlines()) for path, text in texts.items()}
+        longest = max(lines, key=lambda path: lines[path])
+        length, name = max(found for tree in trees.values() for found in functions(tree))
+        print(f"{group}: {sum(lines.values()):,} lines in {len(lines)} files")
+        print(f"  longest file {longest}, {lines[longest]} lines; longest function {name}, {length} lines")
+        print(f"  {sum(public(tree) for tree in trees.values()):,} public functions and classes")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1])
