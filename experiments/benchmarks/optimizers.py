@@ -117,9 +117,9 @@ def compare(name: str, count: int) -> dict:
     """
     programs, seconds = steps(name, count, COPIES)
     if torch := _torch(name, parameter_shapes()):  # by itself, because its threads spin for a while after each call
-        seconds |= rounds.interleave({"torch": torch}, count)
+        seconds["torch"] = rounds.interleave({"torch": torch}, count)["torch"][None]
     ratio, low, high = rounds.ratio(seconds["ours"], seconds["optax"])
-    row = {"optimizer": name, **{key: round(1e3 * float(np.median(s)), 1) for key, s in seconds.items()}}
+    row = {"optimizer": name, **{key: round(1e3 * float(np.median(s.mean(0))), 1) for key, s in seconds.items()}}
     row |= {"ratio": round(ratio, 3), "low": round(low, 3), "high": round(high, 3)}
     compiling = rounds.interleave({k: p.compile for k, p in programs.items()}, COMPILATIONS, time.process_time)
     names = ("compile ratio", "compile low", "compile high")
@@ -129,11 +129,11 @@ def compare(name: str, count: int) -> dict:
         row |= {f"MB {key}": round(program.state_bytes / 1e6, 1)}
     for key, program in programs.items():
         row |= {f"kernels {key}": program.kernels, f"GB moved {key}": round(program.bytes_moved / 1e9, 2)}
-    return row | {"GB/s ours": round(programs["ours"].bytes_moved / 1e9 / float(np.median(seconds["ours"])), 1)}
+    return row | {"GB/s ours": round(programs["ours"].bytes_moved / 1e9 / float(np.median(seconds["ours"].mean(0))), 1)}
 
 
 def steps(name: str, count: int, copies: int) -> tuple[dict[str, "Program"], dict[str, np.ndarray]]:
-    """One program of each side, and the seconds of `count` interleaved rounds, means over `copies` compilations."""
+    """One program of each side, and the seconds [copies, count] of interleaved rounds of all compilations."""
     import optax
 
     ours, theirs = (pairs() | extras())[name]
@@ -145,7 +145,7 @@ def steps(name: str, count: int, copies: int) -> tuple[dict[str, "Program"], dic
             made[side].append(Program(*sides[side], shapes))
     updates = {f"{side}{i}": program.update for side, group in made.items() for i, program in enumerate(group)}
     timed = rounds.interleave(updates, count)
-    seconds = {side: np.mean([timed[f"{side}{i}"] for i in range(copies)], axis=0) for side in sides}
+    seconds = {side: np.stack([timed[f"{side}{i}"] for i in range(copies)]) for side in sides}
     return {side: group[0] for side, group in made.items()}, seconds
 
 

@@ -34,9 +34,27 @@ def interleave(
 def ratio(own: Sequence[float] | np.ndarray, rival: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
     """The median over rounds of own/rival, with the bootstrap 95 % interval of that median.
 
-    Rounds are compared one by one, so that what slows the machine for seconds slows both sides.
+    Rounds are compared one by one, so that what slows the machine for seconds slows both sides. Where each side was
+    compiled several times, it is the mean over its compilations that is compared, and the interval draws these too:
+    two compilations of one program lie elsewhere in memory and differ by some percent, for as long as they live.
+
+    Args:
+        own: seconds [rounds], or [compilations, rounds].
+        rival: likewise.
     """
-    ratios = np.asarray(own) / np.asarray(rival)
-    chosen = np.random.default_rng(0).integers(0, len(ratios), (2000, len(ratios)))
-    low, high = np.quantile(np.median(ratios[chosen], axis=1), [0.025, 0.975])
-    return float(np.median(ratios)), float(low), float(high)
+    sides = [np.atleast_2d(np.asarray(side, np.float64)) for side in (own, rival)]
+    random = np.random.default_rng(0)
+
+    def drawn(size: int) -> np.ndarray:
+        return random.integers(0, size, size)
+
+    def median(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.median(a.mean(0) / b.mean(0)))
+
+    rounds = sides[0].shape[1]
+    medians = []
+    for _ in range(2000):
+        chosen = drawn(rounds)
+        medians.append(median(*(side[drawn(len(side))][:, chosen] for side in sides)))
+    low, high = np.quantile(medians, [0.025, 0.975])
+    return median(*sides), float(low), float(high)

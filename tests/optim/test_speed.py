@@ -1,6 +1,7 @@
 """The update beside optax's: never slower, in place, and no more kernels."""
 
 import jax
+import numpy as np
 import pytest
 
 from cs231n_jax import optim
@@ -49,5 +50,8 @@ def test_an_update_is_not_slower_than_optaxs(name):
 def test_ratios_are_paired_by_round():
     drift = [1.0, 5.0, 2.0, 3.0, 1.5]
     assert rounds.ratio([0.5 * x for x in drift], drift) == (0.5, 0.5, 0.5)
+    twice = np.asarray([[1.0] * 9, [1.1] * 9])  # the same program, compiled twice
+    middle, low, high = rounds.ratio(twice, twice)
+    assert (middle, low, high) == pytest.approx((1.0, 1 / 1.1, 1.1))
     seconds = rounds.interleave({"a": lambda: None, "b": lambda: None}, 4)
     assert {name: len(values) for name, values in seconds.items()} == {"a": 4, "b": 4}
