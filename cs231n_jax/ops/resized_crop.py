@@ -140,10 +140,10 @@ def _weights(start: Array, length: Array, pixels_in: int, pixels_out: int) -> Fl
 
 
 def _largest(shape: tuple[int, int], ratio: tuple[float, float]) -> tuple[int, int]:
-    """Height and width of the largest rectangle in an image whose shape lies in `ratio`."""
+    """Height and width of the largest rectangle in an image whose shape lies in `ratio`; one pixel at least."""
     height, width = shape
     if width / height < ratio[0]:
-        return round(width / ratio[0]), width
+        return max(1, round(width / ratio[0])), width
     if width / height > ratio[1]:
-        return height, round(height * ratio[1])
+        return height, max(1, round(height * ratio[1]))
     return height, width

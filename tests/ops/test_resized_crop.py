@@ -95,6 +95,16 @@ def test_torchvision_s_rule_where_no_draw_fits():
     assert resized_crop.TRIES == 10
 
 
+@pytest.mark.parametrize(("shape", "ratio"), [((2, 1), (3.0, 4.0)), ((1, 2), (0.1, 0.2))])
+def test_a_rectangle_is_never_empty(shape, ratio):
+    """No shape of one row or column lies in the ratio: rounded, the other side would be 0."""
+    boxes = random_boxes(KEY, 3, shape, (0.08, 1.0), ratio)
+    assert (boxes.height >= 1).all()
+    assert (boxes.width >= 1).all()
+    y = random_resized_crop(KEY, jnp.full((3, *shape, 1), 200, jnp.uint8), ratio=ratio)
+    np.testing.assert_array_equal(y, jnp.full_like(y, 200))
+
+
 def test_the_key_decides_and_nothing_else():
     x = images("uint8")
     y = random_resized_crop(KEY, x)
