@@ -24,6 +24,7 @@ from experiments.studies import (
     ensembling,
     init_scales,
     regularizers,
+    rnn_gradients,
     saturation,
     zigzag,
 )
@@ -245,6 +246,29 @@ def test_runs_beside_each_other_are_the_runs_alone():
 
 
 # --- initial scales ---
+
+
+@pytest.mark.parametrize(("name", "steps"), [("tanh, 1", 10), ("tanh, 4", 25), ("LSTM, forget bias 1", 10)])
+def test_gradients_flow_as_they_do_elsewhere(name, steps):
+    """Within three of the factors by which draws differ; and as the chain rule says, written out in numpy."""
+    net = rnn_gradients.NETS[name]
+    logs = np.log(rnn_gradients.shares(net, steps, 8))
+    elsewhere = net.elsewhere[rnn_gradients.STEPS.index(steps)]
+    assert abs(np.log(elsewhere) - logs.mean()) < 3 * logs.std(ddof=1)
+    if net.kind == "tanh":
+        into, hidden, x, back = rnn_gradients._draw(net, steps, np.random.default_rng((0, steps)))
+        states, h = [], np.zeros(len(hidden))
+        for inputs in x[0]:
+            states.append(h := np.tanh(inputs @ into + h @ hidden))
+        last = np.linalg.norm(back)
+        for h in reversed(states):
+            back = ((1 - h * h) * back) @ hidden.T
+        assert np.exp(logs[0]) == pytest.approx(np.linalg.norm(back) / last, rel=1e-10)
+
+
+def test_without_an_activation_the_gradient_is_a_power():
+    net = rnn_gradients.NETS["linear, 0.9·orthogonal"]
+    np.testing.assert_allclose(rnn_gradients.shares(net, 10, 2), 0.9**10, rtol=1e-12)
 
 
 def test_the_published_signals_come_out(tmp_path):
