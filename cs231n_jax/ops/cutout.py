@@ -28,7 +28,7 @@ def cutout(
         [n, h, w, c] in the dtype of images.
 
     Raises:
-        ValueError: if size is negative, or fill does not have one number a channel.
+        ValueError: if size is negative, or fill does not hold one number a channel, for uint8 in [0, 1].
 
     Reference: DeVries, Taylor 2017, section 3 (16 for CIFAR-10, 8 for CIFAR-100).
     *Deviation* from the authors' code: an odd size is kept, where they take the even number below. They paint zeros
@@ -44,6 +44,10 @@ def cutout(
     if size == 0:
         return images
     if images.dtype == jnp.uint8:
+        if not ((paint >= 0) & (paint <= 1)).all():
+            raise ValueError(
+                f"fill is {paint.tolist()}; for uint8 images each number must be in [0, 1]: divide by 255."
+            )
         paint = np.round(paint * 255)
     numbers = jax.random.uniform(key, (2, n), jnp.float32)
     rows = _covered(numbers[0], height, size)

@@ -61,7 +61,14 @@ def test_no_size_changes_nothing_and_keys_do():
     np.testing.assert_array_equal(both[1], cutout(jax.random.split(KEY, 2)[1], x, size=3))
 
 
-@pytest.mark.parametrize(("options", "message"), [({"size": -1}, "size is -1"), ({"size": 1, "fill": (0.5,)}, "3 num")])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": -1}, "size is -1"),
+        ({"size": 1, "fill": (0.5,)}, "3 num"),
+        ({"size": 1, "fill": (127.0, 0.0, 0.0)}, r"fill is \[127.0, .* in \[0, 1\]: divide by 255"),
+    ],
+)
 def test_impossible_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         cutout(KEY, jnp.asarray(images(2)), **options)
