@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -68,7 +69,7 @@ def jitter(
     Args:
         key: decides the factors.
         images: [n, h, w, c] with 1 or 3 channels (red, green, blue); uint8, or floats in [0, 1].
-        strength: ≥ 0.
+        strength: ≥ 0, finite.
         hue_strength: share of the circle, in [0, ½]; with 0 the hue is not computed.
 
     Returns:
@@ -82,9 +83,10 @@ def jitter(
     *Deviation* from torchvision: always in the order named, where it draws one of 24; all steps are computed in floats,
     where it truncates bytes after each. Grey images have no saturation and no hue to change.
     """
-    if strength < 0 or not 0 <= hue_strength <= 0.5:
+    if not 0 <= strength < math.inf or not 0 <= hue_strength <= 0.5:
         raise ValueError(
-            f"strength is {strength} and hue_strength {hue_strength}; both must be at least 0, the second at most ½."
+            f"strength is {strength} and hue_strength {hue_strength}; both must be at least 0, the first finite, the "
+            "second at most ½."
         )
     if images.shape[-1] not in (1, 3):
         raise ValueError(f"The images have {images.shape[-1]} channels; colours are changed for 1 or 3.")
@@ -115,7 +117,7 @@ def lighting(
     Args:
         key: decides the multiples.
         images: [n, h, w, 3], red, green, blue; uint8, or floats in [0, 1].
-        std: ≥ 0.
+        std: ≥ 0, finite.
         values: 3 eigenvalues of the covariance of pixels in [0, 1].
         vectors: [3, 3], the unit eigenvectors as columns.
 
@@ -123,17 +125,17 @@ def lighting(
         [n, h, w, 3] in the dtype of images, clipped to what pixels can be; bytes are rounded to the nearest.
 
     Raises:
-        ValueError: if std is negative, there are not 3 channels, or values and vectors are not of that size.
+        ValueError: if std is out of range, there are not 3 channels, or values and vectors are not of that size.
         TypeError: if the images are neither uint8 nor floats.
 
     Reference: Krizhevsky, Sutskever, Hinton 2012, section 4.1; fb.resnet.torch for ImageNet's values and vectors.
     *Deviation*: clipped, where the paper says nothing and fb.resnet.torch does not clip.
     """
     values, vectors = np.asarray(values, np.float64), np.asarray(vectors, np.float64)
-    if std < 0 or images.shape[-1] != 3 or values.shape != (3,) or vectors.shape != (3, 3):
+    if not 0 <= std < math.inf or images.shape[-1] != 3 or values.shape != (3,) or vectors.shape != (3, 3):
         raise ValueError(
             f"std is {std}, the images have {images.shape[-1]} channels, values the shape {values.shape} and vectors "
-            f"{vectors.shape}; std must be at least 0, and the others 3, (3,) and (3, 3)."
+            f"{vectors.shape}; std must be finite and at least 0, and the others 3, (3,) and (3, 3)."
         )
     if std == 0:
         return images

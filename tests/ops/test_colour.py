@@ -119,7 +119,10 @@ def test_lighting_varies_as_the_components_do():
         (lambda x: colour.jitter(KEY, x, strength=0.1, hue_strength=0.6), ValueError, "the second at most ½"),
         (lambda x: colour.jitter(KEY, x[..., :2], strength=0.1), ValueError, "2 channels; .* for 1 or 3"),
         (lambda x: colour.jitter(KEY, x.astype(jnp.int32), strength=0.1), TypeError, "uint8 in 0…255 or floats"),
+        (lambda x: colour.jitter(KEY, x, strength=float("nan")), ValueError, "strength is nan .* the first finite"),
+        (lambda x: colour.jitter(KEY, x, strength=float("inf")), ValueError, "strength is inf .* the first finite"),
         (lambda x: colour.lighting(KEY, x, std=-1.0), ValueError, "std is -1.0"),
+        (lambda x: colour.lighting(KEY, x, std=float("nan")), ValueError, "std is nan.* must be finite"),
         (lambda x: colour.lighting(KEY, x, values=(1.0,)), ValueError, r"values the shape \(1,\)"),
     ],
 )
