@@ -55,24 +55,22 @@ def rnn_gradients(workdir: Path, quick: bool) -> Result:
     2015, "An empirical exploration of recurrent network architectures", section 2.2 (the forget bias).
     """
     seeds = 3 if quick else 20
-    rows: list[dict[str, Any]] = []
-    for name, net in NETS.items():
-        for steps, there in zip(STEPS, net.elsewhere):
-            logs = np.log(shares(net, steps, seeds))
-            row = {
-                "network": name,
-                "steps": steps,
-                "share": math.exp(logs.mean()),
-                "spread": math.exp(logs.std(ddof=1)),
-            }
-            if there is not None:
-                row["elsewhere"] = there
-                if net.kind != "linear":  # which does not spread
-                    row["apart"] = abs(math.log(there / row["share"])) / math.log(row["spread"])
-            row |= {"gates alone": (1 + math.exp(-net.number)) ** -steps} if net.kind == "lstm" else {}
-            rows.append(row)
+    rows = [
+        _row(name, net, steps, there, np.log(shares(net, steps, seeds)))
+        for name, net in NETS.items()
+        for steps, there in zip(STEPS, net.elsewhere)
+    ]
     numbers = {f"{row['network']}, {row['steps']} steps": float(row["share"]) for row in rows}
     return Result(_figure(workdir, rows), numbers, _sentence(rows), rows)
+
+
+def _row(name: str, net: Net, steps: int, elsewhere: float | None, logs: np.ndarray) -> dict[str, Any]:
+    mean, spread = float(logs.mean()), float(logs.std(ddof=1))
+    row: dict[str, Any] = {"network": name, "steps": steps, "share": math.exp(mean), "spread": math.exp(spread)}
+    row |= {"elsewhere": elsewhere} if elsewhere else {}
+    row |= {"apart": abs(math.log(elsewhere) - mean) / spread} if elsewhere and net.kind != "linear" else {}
+    row |= {"gates alone": (1 + math.exp(-net.number)) ** -steps} if net.kind == "lstm" else {}
+    return row
 
 
 def shares(net: Net, steps: int, seeds: int) -> np.ndarray:
