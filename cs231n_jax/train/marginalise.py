@@ -1,8 +1,9 @@
 """Ways of predicting with a network that was trained under noise: one pass without it, or an average over many.
 
 Training draws masks, paths, crops and flips; at test time they are averaged out. `exact` replaces each draw by its
-expectation inside the layers (one pass), `mc` averages the probabilities of passes that draw, `tta` those of moved
-images. Every way returns probabilities, and is scored alike.
+expectation inside the layers (one pass; the borders of fractional pooling, which have none, by fixed ones), `mc`
+averages the probabilities of passes that draw, `tta` those of moved images. Every way returns probabilities, and is
+scored alike.
 """
 
 import math
