@@ -46,5 +46,8 @@ def _term(part: str, text: str) -> Term:
     except ValueError:
         values = (math.nan,)
     if not all(map(math.isfinite, values)):
-        raise ValueError(f"data.augment={text!r}: in the term {part!r} only numbers can follow the name, as in crop:4")
+        raise ValueError(
+            f"data.augment={text!r}: in the term {part!r} only numbers can follow the name, as in crop:4; between "
+            "terms stands +, as in crop:4+flip"
+        )
     return Term(name, values)

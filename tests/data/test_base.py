@@ -25,6 +25,7 @@ def info(channels=3, mean=(0.5,) * 3, std=(0.25, 0.0, 0.5)):
         ({"augment_padding": -1}, "data.augment_padding is -1"),
         ({"augment": "crop:4px+flip"}, "in the term 'crop:4px' only numbers can follow the name, as in crop:4"),
         ({"augment": "crop:inf"}, "only numbers can follow"),
+        ({"augment": "crop:4,flip"}, "'crop:4,flip' only .*; between terms stands [+]"),
         ({"augment": "crop++flip"}, "'crop[+][+]flip' has an empty term: write terms with [+] between"),
         ({"augment": ""}, "has an empty term"),
         ({"augment": "flip+crop+flip"}, "has the term 'flip' twice: write it once"),
