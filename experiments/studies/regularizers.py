@@ -14,6 +14,7 @@ from cs231n_jax.models import ModelConfig
 from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
 from cs231n_jax.train import marginalise, snapshots
 from cs231n_jax.train.assemble import assemble
+from cs231n_jax.train.sharding import MeshConfig
 from experiments.studies import Result, seeds
 from experiments.studies.drawing import canvas, save
 
@@ -121,6 +122,7 @@ def config_of(setting: Setting, row: Regularizer, seed: int) -> Config:
         optimizer=OptimizerConfig(name="adam", learning_rate=setting.rate),
         schedule=ScheduleConfig(name="cosine"),
         train=TrainConfig(steps=f"{setting.epochs}ep", log_every="10ep", eval_every="0", save_every="10ep"),
+        mesh=MeshConfig(data=1),  # whatever the machine has: a batch of 50 is split by few numbers of devices
     )
 
 
