@@ -171,7 +171,8 @@ def quadrature(
 ) -> Float[Array, "*n"]:
     """Return E function(u) ≈ Σ_k w_k·function(mean + s·x_k), by the 48 points of Gauss and Hermite.
 
-    Exact for polynomials of degree 95; of a smooth function all digits, of one with a kink two.
+    Exact for polynomials up to degree 95. For others it is an approximation that falls off with var: at var ≤ 4 and
+    |mean| ≤ 3 tanh is right to 1e-4, and a function with a kink, such as the rectifier, to 0.01.
 
     Args:
         function: any function that keeps shape and dtype.

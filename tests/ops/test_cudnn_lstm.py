@@ -1,0 +1,58 @@
+"""cuDNN's LSTM: its weights without a GPU, its results where there is one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cs231n_jax.ops import recurrent
+from cs231n_jax.ops.cells import LstmState
+from cs231n_jax.ops.cudnn_lstm import cudnn_lstm, pack
+from tests.ops.test_recurrent import D, H, N, close, draw, stack_of
+
+
+def two_layers(is_both):
+    """An LSTM of two layers, of one direction or of both, with x and states [L, n, h]."""
+    x, first, _ = draw("lstm", "float32", scale=0.5)
+    _, other, _ = draw("lstm", "float32", n=4, scale=0.5)
+    _, second, _ = draw("lstm", "float32", n=5, d=H * (1 + is_both), scale=0.5)
+    layers = [(first, other), (second, second._replace(bias=-second.bias))] if is_both else [first, second]
+    random = np.random.default_rng(0)
+    states = [jnp.asarray(random.standard_normal((2 * (1 + is_both), N, H)), jnp.float32) for _ in range(2)]
+    return x, layers, LstmState(*states)
+
+
+@pytest.mark.parametrize("is_both", [False, True], ids=["one", "both"])
+def test_weights_are_packed_for_cudnn(is_both):
+    """Unpacked and run by the reference that jax has for its binding, which needs no GPU."""
+    from jax.experimental import rnn
+
+    x, layers, states = two_layers(is_both)
+    lengths, vector = jnp.asarray([5, 2, 3], jnp.int32), pack(layers)
+    assert vector.size == rnn.get_num_params_in_lstm(D, H, 2, is_both)
+    unpacked = rnn.unpack_lstm_weights(vector, D, H, 2, is_both)
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        y, h, c = rnn.lstm_ref(x, *states, *unpacked, lengths, D, H, 2, 0.0, is_both)
+    stack = stack_of(states, "lstm", 2, is_both)
+    y_ours, last = recurrent.stacked(recurrent.lstm, x, layers, stack, lengths=lengths)
+    close((y_ours, last), (y, stack_of((h, c), "lstm", 2, is_both)), 2e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(jax.default_backend() != "gpu", reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("is_both", [False, True], ids=["one", "both"])
+def test_cudnn_gives_the_same(is_both):
+    """To the three digits of TF32."""
+    x, layers, states = two_layers(is_both)
+    lengths = jnp.asarray([5, 2, 3], jnp.int32)
+    y, last = cudnn_lstm(x, layers, states, lengths=lengths)
+    stack = stack_of(states, "lstm", 2, is_both)
+    wanted = recurrent.stacked(recurrent.lstm, x, layers, stack, lengths=lengths)
+    close((y, stack_of(last, "lstm", 2, is_both)), wanted, 5e-3)
+
+
+@pytest.mark.skipif(jax.default_backend() == "gpu", reason="there is a GPU")
+def test_cudnn_says_that_it_needs_a_gpu():
+    x, layers, _ = two_layers(False)
+    with pytest.raises(RuntimeError, match="needs an NVIDIA GPU and this process runs on cpu: use"):
+        cudnn_lstm(x, layers)
