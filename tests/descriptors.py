@@ -25,6 +25,11 @@ class ModelRow(NamedTuple):
     def __str__(self) -> str:
         return "-".join(filter(None, (self.name, self.note)))
 
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether the input is [N, T] integers."""
+        return registry.VARIANTS[self.name].dtype == "int32"
+
     def model(self, **options: Any) -> Any:
         """The narrow model of the row."""
         variant = registry.VARIANTS[self.name]
@@ -74,9 +79,13 @@ MODELS = (
         "fractional",
     ),
     ModelRow("fmp_digits", {"width": 4}, (3, 8, 8, 1)),
+    ModelRow("char_lm", {"hidden": 5, "layers": 2, "embedding": 4, "drop_rate": 0.2}, (3, 6)),
+    ModelRow("char_gru", {"hidden": 5}, (3, 6)),
 )
 
 
 def images(row: ModelRow, dtype: Any = np.float32, seed: int = 0) -> np.ndarray:
-    """Standard normal images for a row."""
+    """Standard normal images for a row, or tokens."""
+    if row.reads_tokens:
+        return np.random.default_rng(seed).integers(0, 10, row.input_shape, np.int32)
     return np.random.default_rng(seed).standard_normal(row.input_shape).astype(dtype)

@@ -4,8 +4,6 @@ import dataclasses
 import json
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import pytest
 
 from cs231n_jax import models
@@ -16,6 +14,7 @@ from experiments import overrides
 ROOT = Path(__file__).parents[1]
 ARGUMENTS = {
     "alexnet": ("paper", "ungrouped", "torchvision"),
+    "char_lm": ("lstm", "rnn", "gru"),
     "cifar10_resnet": ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110"),
     "densenet": ("densenet100_12", "densenet_bc100_12/cifar100", "densenet_bc250_24", "densenet_bc190_40"),
     "fractalnet": ("fractalnet20/cifar100", "fractalnet40"),
@@ -25,6 +24,7 @@ ARGUMENTS = {
     "nin": ("cifar10", "cifar100"),
     "preresnet": ("preresnet110", "preresnet164/cifar100", "preresnet1001"),
     "stochastic_depth": ("cifar10", "cifar100"),
+    "tiny_shakespeare": ("lstm", "rnn", "gru"),
     "vgg": ("vgg11_cifar", "vgg16_bn_cifar", "vgg16", "vgg19_bn"),
     "wide_resnet": ("wrn16_4", "wrn28_10/cifar100", "wrn40_10"),
 }
@@ -40,7 +40,7 @@ def test_config_is_whole(text):
     assert to_json(from_json(json.loads(json.dumps(to_json(config))))) == to_json(config)
     row = models.registry.VARIANTS[config.model.name]
     model = models.create(config.model.name, **config.model.options)
-    functional.specs(model, jax.ShapeDtypeStruct((1, *row.input_shape), jnp.float32))
+    functional.specs(model, row.example())
     assert (Path(text.partition(":")[0]).read_text()).startswith('"""')
 
 

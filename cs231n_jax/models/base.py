@@ -5,6 +5,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 
 from cs231n_jax.typing import Array
 
@@ -34,6 +36,8 @@ class Model(nn.Module):
     remat: bool = False
     activation: str = "relu"
     ghost_batch: int = 0  # 0: the whole batch
+
+    reads = "image"  # the array of a batch that the model is called on
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -130,6 +134,11 @@ class Variant(NamedTuple):
     input_shape: tuple[int, ...]  # of one example, for counting parameters
     parameters: int  # published or recomputed count of trained parameters, with the default options
     defaults: Mapping[str, Any] = MappingProxyType({})  # of free options, where they are not the module's own
+    dtype: str = "float32"  # of the input: int32 for tokens
+
+    def example(self, n: int = 1) -> jax.ShapeDtypeStruct:
+        """The shape of n examples, for abstract runs."""
+        return jax.ShapeDtypeStruct((n, *self.input_shape), jnp.dtype(self.dtype))
 
 
 def scaled(width: int, scale: float) -> int:

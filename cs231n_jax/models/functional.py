@@ -206,7 +206,8 @@ def calls(model: nn.Module, *inputs: Any) -> list[Call]:
         own = _own_specs(params, context.module.path)
         if own and context.method_name == "__call__" and not context.module.is_initializing():
             kind = type(context.module).__name__
-            found.append(Call("/".join(context.module.path), kind, output.shape, own))
+            shape = jax.tree.leaves(output)[0].shape  # of a recurrent layer: its outputs, without the state
+            found.append(Call("/".join(context.module.path), kind, shape, own))
         return output
 
     with nn.intercept_methods(record):

@@ -41,6 +41,8 @@ RANGES: dict[str, Range | tuple[int, ...] | tuple[str, ...]] = {
     "drop_connect_rate": DROPPED,
     "drop_rate": DROPPED,
     "drop_rates": DROPPED,
+    "embedding": Range(0, LARGEST),
+    "forget_bias": Range(0, 1000),
     "ghost_batch": Range(0, LARGEST),
     "global_rate": PROBABILITY,
     "kernel5": (1, 3, 5, 7),  # an even one would change the size of the maps

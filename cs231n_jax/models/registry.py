@@ -12,6 +12,7 @@ import numpy as np
 
 from cs231n_jax.models import (
     alexnet,
+    char_lm,
     convnet,
     densenet,
     fmp,
@@ -44,6 +45,7 @@ _FAMILIES = (
     squeezenet,
     convnet,
     fmp,
+    char_lm,
 )
 VARIANTS: dict[str, Variant] = {name: row for family in _FAMILIES for name, row in family.VARIANTS.items()}
 
@@ -130,8 +132,7 @@ def has_batch_norm(model: Model, input_shape: tuple[int, ...]) -> bool:
 
 def parameter_count(name: str, **given: Any) -> int:
     """Number of trained parameters, from shapes alone: no array is made."""
-    image = jax.ShapeDtypeStruct((1, *_row(name).input_shape), jnp.float32)
-    specs = functional.specs(create(name, **given), image)["params"]
+    specs = functional.specs(create(name, **given), _row(name).example())["params"]
     leaves = jax.tree.leaves(specs, is_leaf=lambda x: isinstance(x, Spec))
     return sum(int(np.prod(spec.shape)) for spec in leaves)
 

@@ -5,6 +5,10 @@ The derivative is our own (`time_loop`): reverse mode, `vmap` and derivatives of
 
 Batches come first, as everywhere in the package. The loop itself runs over [T, N, D]: what is read in a step then lies
 together, and turning inputs and outputs costs less than can be measured.
+
+In place of vectors a layer takes tokens, integers from 0 to D − 1: each stands for a one-hot vector [D], whose product
+with the input weights is one of their rows. Another integer makes the outputs from there on NaN, because an error
+cannot be raised on a device.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from cs231n_jax.ops.precision import at_least_float32
 
 
 def rnn(
-    x: Float[Array, "n t ..."],
+    x: Float[Array, "n t ..."] | Integer[Array, "n t"],
     weights: Weights,
     state: Float[Array, "n ..."] | None = None,
     *,
@@ -32,9 +36,10 @@ def rnn(
     """Run a vanilla recurrent layer over sequences: h_t = tanh(x_t·input + h_{t−1}·hidden + bias).
 
     Args:
-        x: inputs [N, T, D], float. What lies after the end of a sequence has no influence, whatever it is.
-        weights: input [D, H], hidden [H, H], bias [H], of the dtype of x.
-        state: h before the first step [N, H], of the dtype of x; zeros by default.
+        x: inputs [N, T, D], float, or tokens [N, T], integer. What lies after the end of a sequence has no influence,
+            whatever it is.
+        weights: input [D, H], hidden [H, H], bias [H]; of x's dtype, if float.
+        state: h before the first step [N, H], of the dtype of the weights; zeros by default.
         lengths: how many steps of each sequence count, [N], integers from 0 to T; all by default. After its end a
             sequence's state stands still and its output is zero.
         reverse: run each sequence from its own last step to its first.
@@ -56,7 +61,7 @@ def rnn(
 
 
 def lstm(
-    x: Float[Array, "n t ..."],
+    x: Float[Array, "n t ..."] | Integer[Array, "n t"],
     weights: Weights,
     state: LstmState | None = None,
     *,
@@ -66,9 +71,11 @@ def lstm(
     """Run a layer of long short-term memory over sequences: `cells.lstm_step` at every step.
 
     Args:
-        x: inputs [N, T, D], float. What lies after the end of a sequence has no influence, whatever it is.
-        weights: input [D, 4·H], hidden [H, 4·H], bias [4·H], gates in the order i, f, o, g, of the dtype of x.
-        state: h and c before the first step, each [N, H]; h of the dtype of x, c of at least float32; zeros by default.
+        x: inputs [N, T, D], float, or tokens [N, T], integer. What lies after the end of a sequence has no influence,
+            whatever it is.
+        weights: input [D, 4·H], hidden [H, 4·H], bias [4·H], gates in the order i, f, o, g; all of one dtype.
+        state: h and c before the first step, each [N, H]; h of the weights' dtype, c of at least float32; zeros by
+            default.
         lengths: how many steps of each sequence count, [N], integers from 0 to T; all by default. After its end a
             sequence's state stands still and its output is zero.
         reverse: run each sequence from its own last step to its first.
@@ -88,7 +95,7 @@ def lstm(
 
 
 def gru(
-    x: Float[Array, "n t ..."],
+    x: Float[Array, "n t ..."] | Integer[Array, "n t"],
     weights: GruWeights,
     state: Float[Array, "n ..."] | None = None,
     *,
@@ -98,9 +105,10 @@ def gru(
     """Run a layer of gated recurrent units over sequences: `cells.gru_step` at every step.
 
     Args:
-        x: inputs [N, T, D], float. What lies after the end of a sequence has no influence, whatever it is.
-        weights: input [D, 3·H], hidden [H, 3·H], bias [3·H], candidate_bias [H], gates r, z, n, of the dtype of x.
-        state: h before the first step [N, H], of the dtype of x; zeros by default.
+        x: inputs [N, T, D], float, or tokens [N, T], integer. What lies after the end of a sequence has no influence,
+            whatever it is.
+        weights: input [D, 3·H], hidden [H, 3·H], bias [3·H], candidate_bias [H], gates r, z, n; all of one dtype.
+        state: h before the first step [N, H], of the dtype of the weights; zeros by default.
         lengths: how many steps of each sequence count, [N], integers from 0 to T; all by default. After its end a
             sequence's state stands still and its output is zero.
         reverse: run each sequence from its own last step to its first.
@@ -204,11 +212,12 @@ def _run(
 ) -> tuple[Array, tuple[Array, ...]]:
     _check(cell, x, given)
     n, steps = x.shape[:2]
-    h, wide = given.hidden.shape[0], at_least_float32(x.dtype)
-    dtypes = (x.dtype, wide) if cell is cells.LSTM else (x.dtype,)
+    h, narrow = given.hidden.shape[0], given.hidden.dtype
+    dtypes = (narrow, at_least_float32(narrow)) if cell is cells.LSTM else (narrow,)
     if state is None:
         state = tuple(jnp.zeros((n, h), dtype) for dtype in dtypes)
     _check_state(tuple(state), (n, h), dtypes)
+    x, weights = _looked_up(x, weights)
     x, live = jnp.swapaxes(x, 0, 1), None
     if lengths is not None:
         if lengths.shape != (n,):
@@ -219,16 +228,28 @@ def _run(
     return jnp.swapaxes(y if live is None else _kept(live, y), 0, 1), last
 
 
+def _looked_up(x: Array, weights: time_loop.Weights) -> tuple[Array, time_loop.Weights]:
+    """Turn tokens into their products with the input weights, bias added; leave vectors as they are."""
+    into, hidden, bias, hidden_bias = weights
+    if into is None or bias is None or not jnp.issubdtype(x.dtype, jnp.integer):
+        return x, weights
+    rows = into.astype(at_least_float32(into.dtype))
+    return jnp.take(rows + cells.over(bias, rows), x, axis=0, mode="fill"), (None, hidden, None, hidden_bias)
+
+
 def _kept(live: Array, x: Array) -> Array:
     return jnp.where(lax.broadcast_in_dim(live, x.shape, (0, 1)), x, jnp.zeros_like(x))
 
 
 def _check(cell: Cell, x: Array, weights: Weights | GruWeights) -> None:
-    if x.ndim != 3 or x.shape[1] < 1:
-        raise ValueError(f"x has shape {x.shape}; sequences are [N, T, D] with at least one step.")
+    vectors = jnp.issubdtype(x.dtype, jnp.floating)
+    if x.ndim != (3 if vectors else 2) or x.shape[1] < 1:
+        form = "sequences are [N, T, D]" if vectors else "sequences of tokens are [N, T]"
+        raise ValueError(f"x has shape {x.shape}; {form} with at least one step.")
     if weights.hidden.ndim != 2:
         raise ValueError(f"the hidden weights have shape {weights.hidden.shape}; they must be [H, {cell.gates}·H].")
-    h, d = weights.hidden.shape[0], x.shape[2]
+    h, d = weights.hidden.shape[0], x.shape[2] if vectors else weights.input.shape[0]
+    dtype = x.dtype if vectors else weights.input.dtype
     wanted = {"input": (d, cell.gates * h), "hidden": (h, cell.gates * h), "bias": (cell.gates * h,)}
     for name, shape in {**wanted, "candidate_bias": (h,)}.items():
         value = getattr(weights, name, None)
@@ -239,8 +260,9 @@ def _check(cell: Cell, x: Array, weights: Weights | GruWeights) -> None:
                 f"the weights' {name} has shape {value.shape}; {d} inputs and {h} hidden units need {list(shape)}, the "
                 f"{cell.gates} gates side by side."
             )
-        if value.dtype != x.dtype:
-            raise TypeError(f"x is {x.dtype} and the weights' {name} is {value.dtype}; cast one to the other.")
+        if value.dtype != dtype:
+            other = "x" if vectors else "their input"
+            raise TypeError(f"{other} is {dtype} and the weights' {name} is {value.dtype}; cast one to the other.")
 
 
 def _check_state(state: tuple[Array, ...], shape: tuple[int, int], dtypes: tuple) -> None:

@@ -18,7 +18,8 @@ from cs231n_jax.ops.cells import Cell, advance, over, product
 from cs231n_jax.ops.precision import at_least_float32
 
 State = tuple[Array, ...]  # each [N, H], h first
-Weights = tuple[Array, Array, Array, Array | None]  # input, hidden, bias, hidden_bias
+# input, hidden, bias, hidden_bias; without input the steps are given what the products would make of it, bias and all
+Weights = tuple[Array | None, Array, Array | None, Array | None]
 
 FEW = 16  # rows below which XLA:CPU's product for one step costs more than its share of one for all
 
@@ -29,7 +30,7 @@ def run(cell: Cell, reverse: bool, x: Array, live: Array | None, weights: Weight
     Args:
         cell: what is computed in a step.
         reverse: from the last step to the first.
-        x: inputs [T, N, D].
+        x: inputs [T, N, D]; where the weights have no input, the products with it [T, N, G·H], their bias added.
         live: [T, N], or None for everywhere.
         weights: of the products.
         state: before the first step.
@@ -52,7 +53,7 @@ def _forward(cell: Cell, reverse: bool, x: Array, live: Array | None, weights: W
     launch costs, so there is one product. The backward pass has one product for all steps either way.
     """
     ahead = functools.partial(_scan, cell, reverse, True)
-    if x.shape[1] < FEW:
+    if x.shape[1] < FEW or weights[0] is None:
         return ahead(x, live, weights, state)
     inside = functools.partial(_scan, cell, reverse, False)
     return lax.platform_dependent(x, live, weights, state, cpu=inside, default=ahead)
@@ -64,6 +65,8 @@ def _scan(
     into, hidden, bias, hidden_bias = weights
 
     def projected(x: Array) -> Array:
+        if into is None:
+            return x.astype(at_least_float32(x.dtype))
         z = product(x, into)
         return z + over(bias, z)
 
@@ -80,7 +83,8 @@ def _scan(
 def _backward(cell: Cell, reverse: bool, kept: tuple, cotangents: tuple) -> tuple:
     x, live, weights, first, states, saved = kept
     into, hidden, bias, hidden_bias = weights
-    narrow, wide = x.dtype, at_least_float32(x.dtype)
+    narrow = first[0].dtype
+    wide = at_least_float32(narrow)
     dhs, dlast = cotangents
     before = tuple(_shifted(a, b, reverse) for a, b in zip(first, states))
     transposed = hidden.T
@@ -98,10 +102,13 @@ def _backward(cell: Cell, reverse: bool, kept: tuple, cotangents: tuple) -> tupl
     dlast = tuple(d.astype(wide) for d in dlast)
     dfirst, dz = lax.scan(step, dlast, (dhs, live, saved, before, states), reverse=not reverse)
     du = cell.into_hidden(dz, saved)
-    dweights = _outer(x, dz, into), _outer(before[0], du, hidden), _total(dz, bias)
     dhidden_bias = None if hidden_bias is None else _total(du, hidden_bias)
     dstate = tuple(d.astype(s.dtype) for d, s in zip(dfirst, first))
-    return product(dz, into.T).astype(narrow), None, (*dweights, dhidden_bias), dstate
+    dhidden = _outer(before[0], du, hidden)
+    if into is None:
+        return dz.astype(x.dtype), None, (None, dhidden, None, dhidden_bias), dstate
+    dweights = _outer(x, dz, into), dhidden, _total(dz, bias), dhidden_bias
+    return product(dz, into.T).astype(narrow), None, dweights, dstate
 
 
 _run.defvjp(_forward, _backward)

@@ -101,7 +101,7 @@ def in_front_of_batch_norm(path, paths):
 
 def test_every_family_has_a_member():
     assert {registry.VARIANTS[ROWS[name].name].module for name in MEMBERS} == {
-        row.module for row in registry.VARIANTS.values()
+        row.module for row in registry.VARIANTS.values() if "activation" not in row.options
     }
 
 

@@ -56,8 +56,9 @@ def trained(row):
         run = functools.partial(functional.apply, row.model(), params, train=True, method="features")
         features, new = run(state, x, key=key)
         names.extend(features)
-        moments = run({**state, "batch_moments": {}}, x, noise=False)[1]["batch_moments"] if state else {}
-        return features, new, moments
+        if "batch_stats" not in state:
+            return features, new, {}
+        return features, new, run({**state, "batch_moments": {}}, x, noise=False)[1]["batch_moments"]
 
     return names, *jit(run)(params, state, x, jax.random.key(0))
 
@@ -73,7 +74,17 @@ def build(row):
         return {"mean": moments["mean"] + 0.1 * jnp.sqrt(moments["var"]), "var": 1.1 * moments["var"]}
 
     moments = jax.tree.map(move, trained(row)[3], is_leaf=lambda node: "var" in node)
-    return row.model(), params, {"batch_stats": moments} if state else {}, x
+    return row.model(), params, {**state, "batch_stats": moments} if "batch_stats" in state else state, x
+
+
+def cast(tree, dtype):
+    """All but integers."""
+    return jax.tree.map(lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
+
+
+def scores(row, x):
+    """The shape of the logits: ten for each image, or for each token."""
+    return (*(x.shape if row.reads_tokens else x.shape[:1]), 10)
 
 
 @functools.cache
@@ -99,7 +110,7 @@ def test_every_family_has_a_row():
 def test_output_is_finite_logits(row):
     _, _, _, x = build(row)
     features = evaluated(row)[1]
-    assert features["logits"].shape == (x.shape[0], 10)
+    assert features["logits"].shape == scores(row, x)
     assert all(bool(jnp.isfinite(value).all()) for value in features.values())
     assert len(np.unique(features["logits"])) > 10, "the logits should depend on the image"
 
@@ -107,8 +118,8 @@ def test_output_is_finite_logits(row):
 @compiled_rows(lambda row: row.slow)
 def test_every_parameter_has_a_gradient_in_inference(row, x64):
     model, *arrays = build(row)
-    params, state, x = jax.tree.map(lambda a: a.astype(jnp.float64), arrays)
-    weights = jnp.asarray(np.random.default_rng(1).standard_normal((x.shape[0], 10)))
+    params, state, x = cast(arrays, jnp.float64)
+    weights = jnp.asarray(np.random.default_rng(1).standard_normal(scores(row, x)))
 
     def loss(params):
         # batch statistics make each batch's mean gradient vanish exactly, running ones do not
@@ -127,8 +138,8 @@ def test_every_parameter_has_a_gradient_in_inference(row, x64):
 def test_every_parameter_has_a_gradient_in_training(row, x64):
     """With batch statistics and noise: for one key or another, since each draw may switch parts off."""
     model, *arrays = build(row)
-    params, state, x = jax.tree.map(lambda a: a.astype(jnp.float64), arrays)
-    weights = jnp.asarray(np.random.default_rng(1).standard_normal((x.shape[0], 10)))
+    params, state, x = cast(arrays, jnp.float64)
+    weights = jnp.asarray(np.random.default_rng(1).standard_normal(scores(row, x)))
 
     def loss(params, key):
         features, _ = functional.apply(model, params, state, x, key=key, train=True, method="features")
@@ -164,10 +175,12 @@ def test_jit_equals_eager_and_evaluation_is_deterministic(row):
 def test_bfloat16_stays_close(row):
     model, params, state, x = build(row)
     full = evaluated(row)[1]["logits"]
-    half = jit(lambda x: functional.apply(model, params, state, x)[0])(x.astype(jnp.bfloat16))
+    # a model computes in the dtype of its input, or of its parameters where that is integers
+    params, x = (cast(params, jnp.bfloat16), x) if row.reads_tokens else (params, cast(x, jnp.bfloat16))
+    half = jit(lambda x: functional.apply(model, params, state, x)[0])(x)
     assert half.dtype == jnp.bfloat16
     run = functools.partial(functional.apply, model, params, state, key=jax.random.key(0), train=True)
-    _, new = jax.eval_shape(run, x.astype(jnp.bfloat16))
+    _, new = jax.eval_shape(run, x)
     assert {leaf.dtype for leaf in jax.tree.leaves(new)} <= {jnp.dtype(jnp.float32)}
     # bf16 has 8 bits: 2^-8 a rounding, a few roundings a layer
     np.testing.assert_allclose(half.astype(jnp.float32), full, atol=0.15 * float(jnp.abs(full).max()))
@@ -208,17 +221,19 @@ def test_initialisation_depends_on_the_leaf_alone(row):
         if a.shape == b.shape:
             assert np.array_equal(a, b), functional.path_name(path)
         else:
-            assert functional.path_name(path).startswith(("head", "aux1/fc2", "aux2/fc2"))
+            read = ("stem", "layer1/input") if row.reads_tokens else ()
+            assert functional.path_name(path).startswith(("head", "aux1/fc2", "aux2/fc2", *read))
 
 
 @rows
 def test_specs_do_not_depend_on_the_short_cuts_of_initialisation(row):
     """The shapes that a model was initialised with are those that it computes with."""
-    (params, state), x = drawn(row)
+    (params, _), x = drawn(row)
     batch = jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype)
     model, key = row.model(), jax.random.key(0)
+    state = functional.init(model, 0, batch)[1]
     out = jax.eval_shape(lambda x: functional.apply(model, params, state, x, key=key, train=True)[0], batch)
-    assert out.shape == (2, 10)
+    assert out.shape == scores(row, batch)
 
 
 @few_rows
@@ -229,8 +244,8 @@ def test_freezing_every_stage_leaves_nothing_random(row):
     features, new = run(params, state, x, jax.random.key(0))
     last = model.stages[-1]
     np.testing.assert_allclose(features[last], evaluated(row)[1][last], rtol=1e-5, atol=1e-5)
-    kept = dict(jax.tree_util.tree_flatten_with_path(state)[0])
-    for path, leaf in jax.tree_util.tree_flatten_with_path(new)[0]:
+    kept = dict(jax.tree_util.tree_flatten_with_path(state.get("batch_stats"))[0])
+    for path, leaf in jax.tree_util.tree_flatten_with_path(new.get("batch_stats"))[0]:
         if not {"aux1", "aux2"} & set(functional.path_name(path).split("/")):
             assert np.array_equal(leaf, kept[path]), functional.path_name(path)
 

@@ -142,7 +142,7 @@ LAYOUTS = [
 
 
 def test_every_family_has_a_smallest_image():
-    modules = {registry.VARIANTS[name].module for name, _, _ in LAYOUTS} | {registry.VARIANTS["mlp"].module}
+    modules = {registry.VARIANTS[name].module for name in (*(name for name, _, _ in LAYOUTS), "mlp", "char_lm")}
     assert modules == {row.module for row in registry.VARIANTS.values()}
 
 
@@ -167,11 +167,13 @@ def test_the_smallest_image_is_the_smallest(name, options, smallest):
 @pytest.mark.parametrize("row", MODELS, ids=str)
 def test_a_batch_without_examples_is_named(row):
     model, (_, *shape) = row.model(), row.input_shape
+    dtype = jnp.dtype(registry.VARIANTS[row.name].dtype)
+    none, one = (jax.ShapeDtypeStruct((n, *shape), dtype) for n in (0, 1))
     with pytest.raises(ValueError, match=rf"^\w+ (takes|got) .*\[0, {shape[0]}"):
-        functional.init(model, 0, image(0, *shape))
-    params, state = functional.shapes(model, image(1, *shape))
+        functional.init(model, 0, none)
+    params, state = functional.shapes(model, one)
     with pytest.raises(ValueError, match=r"^\w+ (takes|got) .*\[0, "):
-        jax.eval_shape(lambda x: functional.apply(model, params, state, x)[0], image(0, *shape))
+        jax.eval_shape(lambda x: functional.apply(model, params, state, x)[0], none)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +182,7 @@ def test_a_batch_without_examples_is_named(row):
         ("resnet20", {}, (32, 32, 3), r"^resnet20 takes images \[N, H, W, C\], got .* \[32, 32, 3\]"),
         ("resnet20", {}, (1, 32, 32, 0), r"^resnet20 got images of shape \[1, 32, 32, 0\]"),
         ("mlp", {}, (7,), r"^mlp takes \[N, ...\] .*got \[7\]"),
+        ("char_lm", {}, (3, 8), r"^char_lm takes tokens, integers \[N, T\] .*got float32 of shape \[3, 8\]"),
         ("googlenet", {"transform_input": True}, (1, 32, 32, 1), "rescales 3 channels, got images with 1"),
     ],
 )

@@ -440,3 +440,34 @@ def test_a_stack_wants_a_state_a_layer_and_directions_come_in_pairs():
         recurrent.bidirectional(recurrent.lstm, x, (weights, weights, weights))
     with pytest.raises(ValueError, match="states of both directions are a pair"):
         recurrent.bidirectional(recurrent.lstm, x, (weights, weights), state)
+
+
+# --- tokens ---
+
+
+@every_cell
+@pytest.mark.parametrize("n", [N, MANY])
+def test_tokens_are_one_hot_vectors(cell, n, x64):
+    _, weights, state = draw(cell, n=n)
+    tokens = jnp.asarray(np.random.default_rng(0).integers(0, D, (n, T)), jnp.int32)
+    layer = ours(cell, lengths_of(n))
+    looked_up = with_gradients(lambda weights, state: layer(tokens, weights, state))
+    multiplied = with_gradients(lambda weights, state: layer(jax.nn.one_hot(tokens, D), weights, state))
+    cotangents = like(layer(tokens, weights, state))
+    close(looked_up((weights, state), cotangents), multiplied((weights, state), cotangents), 1e-13)
+
+
+def test_tokens_in_bfloat16_keep_the_dtypes_of_vectors():
+    _, weights, state = draw("lstm", "bfloat16")
+    tokens = jnp.zeros((N, T), jnp.int32)
+    layer = with_gradients(lambda weights, state: recurrent.lstm(tokens, weights, state))
+    results, gradients = layer((weights, state), like(recurrent.lstm(tokens, weights, state)))
+    assert [leaf.dtype for leaf in jax.tree.leaves(results)] == ["bfloat16", "bfloat16", "float32"]
+    assert [leaf.dtype for leaf in jax.tree.leaves(gradients)] == [leaf.dtype for leaf in (*weights, *state)]
+
+
+def test_a_token_that_does_not_exist_is_not_a_number():
+    _, weights, state = draw("rnn", "float32")
+    y, _ = recurrent.rnn(jnp.full((N, T), D, jnp.int32).at[:, 0].set(0), weights, state)
+    assert np.isfinite(y[:, 0]).all()
+    assert np.isnan(y[:, 1:]).all()

@@ -1,0 +1,104 @@
+"""Recurrent layers as modules: they own the names and shapes of parameters and states, the mathematics is in `ops`."""
+
+from typing import Literal, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from cs231n_jax.models.layers import Initialiser, declare, parameter
+from cs231n_jax.ops import init, recurrent
+from cs231n_jax.ops.cells import GruWeights, LstmState, Weights
+from cs231n_jax.ops.precision import at_least_float32
+from cs231n_jax.typing import Array
+
+CellName = Literal["rnn", "lstm", "gru"]
+WeightsInit = Literal["orthogonal", "lecture", "torch"]
+State = dict[str, Array]  # by part: h [N, H], and c [N, H] of an LSTM; always of at least float32
+
+
+class Kind(NamedTuple):
+    """What a cell has."""
+
+    gates: int
+    parts: tuple[str, ...]  # of its state
+
+
+KINDS: dict[CellName, Kind] = {"rnn": Kind(1, ("h",)), "lstm": Kind(4, ("h", "c")), "gru": Kind(3, ("h",))}
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer: vectors [N, T, D], or tokens [N, T] from 0 to D − 1, -> outputs [N, T, H] and the last state.
+
+    Parameters: input [D, G·H], hidden [H, G·H], bias [G·H], G = 1, 4, 3 gates of an RNN, LSTM, GRU; a GRU has also
+    candidate_bias [H]. Biases begin at 0, but for the forget gates of an LSTM at `forget_bias`: 1 as Jozefowicz et al.
+    2015 recommend, where the assignments of cs231n and torch's two biases are 0 or near it. The weights begin
+
+    - "orthogonal": hidden [H, H] of each gate orthogonal, input N(0, 1/D), as in flax;
+    - "lecture": input N(0, 1/D), hidden N(0, 1/H), as in the assignments of cs231n;
+    - "torch": both uniform in ±1/√H. *Deviation*: torch draws its biases so too.
+
+    Args of a call:
+        x: what the layer reads.
+        state: before the first step, each part [N, H]; zeros by default.
+        depth: D, read where x is tokens.
+    """
+
+    features: int  # H
+    cell: CellName = "lstm"
+    weights_init: WeightsInit = "orthogonal"
+    forget_bias: float = 1.0
+
+    @nn.compact
+    def __call__(self, x: Array, state: State | None = None, depth: int = 0) -> tuple[Array, State]:
+        """Run over all steps."""
+        vectors = jnp.issubdtype(x.dtype, jnp.floating)
+        specs = self._specs(x.shape[-1] if vectors else depth)
+        if self.is_initializing():
+            declare(self, specs)
+            last = zeros(self.cell, x.shape[0], self.features) if state is None else state
+            return jnp.zeros((*x.shape[:2], self.features), x.dtype if vectors else jnp.float32), last
+        values = [parameter(self, name, spec) for name, spec in specs.items()]
+        narrow = x.dtype if vectors else values[0].dtype
+        given = None if state is None else [state[part] for part in KINDS[self.cell].parts]
+        y, last = _run(self.cell, x, [value.astype(narrow) for value in values], given)
+        return y, dict(zip(KINDS[self.cell].parts, (part.astype(at_least_float32(part.dtype)) for part in last)))
+
+    def _specs(self, depth: int) -> dict[str, init.Spec]:
+        h, gates = self.features, KINDS[self.cell].gates
+        into, hidden = _weights(self.weights_init, h)
+        bias = init.lstm_bias((4 * h,), self.forget_bias) if self.cell == "lstm" else init.constant((gates * h,), 0.0)
+        specs = {"input": into((depth, gates * h)), "hidden": hidden((h, gates * h)), "bias": bias}
+        return {**specs, "candidate_bias": init.constant((h,), 0.0)} if self.cell == "gru" else specs
+
+
+def zeros(cell: CellName, n: int, features: int, dtype: str = "float32") -> State:
+    """The state of n sequences before their first step."""
+    return {part: jnp.zeros((n, features), dtype) for part in KINDS[cell].parts}
+
+
+def _weights(name: WeightsInit, features: int) -> tuple[Initialiser, Initialiser]:
+    """The initialisers of the input and the hidden weights."""
+
+    def torch(shape: tuple[int, ...]) -> init.Spec:
+        return init.torch_uniform(shape, features)
+
+    def orthogonal(shape: tuple[int, ...]) -> init.Spec:
+        return init.orthogonal((shape[0], shape[1]))
+
+    if name == "torch":
+        return torch, torch
+    return init.lecture_xavier, orthogonal if name == "orthogonal" else init.lecture_xavier
+
+
+def _run(cell: CellName, x: Array, values: list[Array], state: list[Array] | None) -> tuple[Array, tuple[Array, ...]]:
+    narrow = values[0].dtype
+    if cell == "lstm":
+        wide = at_least_float32(narrow)
+        given = None if state is None else LstmState(state[0].astype(narrow), state[1].astype(wide))
+        return recurrent.lstm(x, Weights(*values), given)
+    given = None if state is None else state[0].astype(narrow)
+    if cell == "gru":
+        y, h = recurrent.gru(x, GruWeights(*values), given)
+    else:
+        y, h = recurrent.rnn(x, Weights(*values), given)
+    return y, (h,)
