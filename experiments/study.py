@@ -36,24 +36,25 @@ def main(arguments: list[str]) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     with ConsoleReporter() as reporter:
         for name in names:
-            start = time.perf_counter()
+            start = time.perf_counter(), time.process_time()
             result = known[name](workdir, _QUICK.value)
-            seconds = time.perf_counter() - start
+            seconds, processor = time.perf_counter() - start[0], time.process_time() - start[1]
+            took = f"{seconds:.0f} s, {processor:.0f} s of processor time"  # of all threads; others may have shared it
             rows = result.rows or [{"number": key, "value": float(value)} for key, value in result.numbers.items()]
             reporter.table(name, *pages.table(rows))
             report = {"study": name, "quick": _QUICK.value, "sentence": result.sentence, "numbers": result.numbers}
             (workdir / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-            reporter.line(f"{result.sentence} ({seconds:.0f} s; figure: {result.figure})")
+            reporter.line(f"{result.sentence} ({took}; figure: {result.figure})")
             if _PAGES.value:
-                _write_page(Path(_PAGES.value), name, known[name], result, rows, seconds)
+                _write_page(Path(_PAGES.value), name, known[name], result, rows, took)
 
 
 def _write_page(
-    folder: Path, name: str, study: studies.Study, result: studies.Result, rows: pages.Rows, seconds: float
+    folder: Path, name: str, study: studies.Study, result: studies.Result, rows: pages.Rows, took: str
 ) -> None:
     title, _, about = (inspect.getdoc(study) or "").partition("\n")
     command = f"python -m experiments.study {name}{' --quick' if _QUICK.value else ''} --pages={folder}"
-    machine = f"{pages.where()}; {seconds:.0f} s"
+    machine = f"{pages.where()}; {took}"
     picture = f"{result.sentence}\n\n![{name}]({name}.png)"
     pages.write(folder / f"{name}.md", title, about.strip(), machine, command, rows, picture)
     with Image.open(result.figure) as figure:  # a repository keeps it: sixty-four colours are a fifth of the bytes
