@@ -27,6 +27,8 @@ class Info:
         fingerprint: SHA-256 of the content in hexadecimal, the same on every machine.
         mean: per channel, of the *training* split's pixels in 0 … 1, also on an evaluation split.
         std: the same for the standard deviation (divided by n).
+        streams: 0, or S where the examples are windows of S contiguous streams: k·S + b is window k of stream b, and
+            batches of S take them in this order. Text has no mean and no std.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Info:
     fingerprint: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    streams: int = 0
 
 
 @typing.runtime_checkable
@@ -44,7 +47,8 @@ class Source(typing.Protocol):
     """A data set with random access.
 
     `source[indices]` takes an integer array [B] and returns freshly made arrays
-    {"image": uint8 [B, H, W, C], "label": int32 [B]}.
+    {"image": uint8 [B, H, W, C], "label": int32 [B]}; of text {"token": int32 [B, T], "target": int32 [B, T],
+    "start": bool [B], "counted": bool [B, T]}.
     """
 
     info: Info
@@ -115,8 +119,9 @@ class DataConfig:
 
     Args:
         name: "digits"; "synthetic" or "synthetic:32x32x3:10:50000" (shape, classes, examples); a path ending in
-            .npz; a path to a folder of images by class ("./photos"); otherwise a TFDS name, optionally with config
-            and version ("cifar10", "cifar10/3.0.2").
+            .npz; a path to a folder of images by class ("./photos"); text: "python_docs", the language reference that
+            comes with Python, or a path ending in .txt; otherwise a TFDS name, optionally with config and version
+            ("cifar10", "cifar10/3.0.2"; of text: "tiny_shakespeare").
         dir: where relative paths start, or the TFDS data directory; "" means the working directory, or
             $TFDS_DATA_DIR and then ~/tensorflow_datasets.
         batch_size: training examples per step, over all devices and processes.
@@ -133,6 +138,8 @@ class DataConfig:
         limit: train on the first n examples only; 0 means all.
         image_size: crop images to a centred square and resize it to this side; 0 means that they must all have one
             size. For folders of images and TFDS sets.
+        window: text: characters of a training example, over which gradients flow. The text is cut into `batch_size`
+            contiguous streams, and a batch has the next window of each.
     """
 
     name: str = "digits"
@@ -146,6 +153,7 @@ class DataConfig:
     normalize: Normalization = Normalization.DATASET
     limit: int = 0
     image_size: int = 0
+    window: int = 0
 
     def validate(self) -> None:
         """Check the fields that need no data; raises ValueError."""
@@ -155,7 +163,7 @@ class DataConfig:
             raise ValueError("data.train_split is empty; give the name of a split, for example train")
         if self.batch_size < 1:
             raise ValueError(f"data.batch_size is {self.batch_size}; it must be at least 1")
-        for field in ("eval_batch_size", "augment_padding", "limit", "image_size"):
+        for field in ("eval_batch_size", "augment_padding", "limit", "image_size", "window"):
             if getattr(self, field) < 0:
                 raise ValueError(f"data.{field} is {getattr(self, field)}; it must be 0 or more")
         terms.parse(self.augment)

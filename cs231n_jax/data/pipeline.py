@@ -41,7 +41,7 @@ class Pipeline:
     """Training batches, each computable without the ones before it.
 
     An epoch takes the examples in a new order and drops the ragged tail, so every batch is full; with `shuffle` the
-    tail is another one in each epoch.
+    tail is another one in each epoch. Streams are not shuffled: batch k of an epoch is window k of each.
 
     Args:
         source: the training split.
@@ -53,7 +53,7 @@ class Pipeline:
         process_count: into how many equal slices a batch is cut.
 
     Raises:
-        ValueError: a batch is larger than the source, or cannot be cut evenly.
+        ValueError: a batch is larger than the source, cannot be cut evenly, or has not one example a stream.
     """
 
     def __init__(
@@ -73,7 +73,13 @@ class Pipeline:
                 f"a batch of {batch_size} is more than the {len(source)} examples of {source.info.name} "
                 f"{source.info.split}; set data.batch_size to {len(source)} or less"
             )
-        self.source, self.batch_size, self.seed, self.shuffle = source, batch_size, seed, shuffle
+        if source.info.streams not in (0, batch_size):
+            raise ValueError(
+                f"{source.info.name} {source.info.split} is cut into {source.info.streams} streams, and a batch has a "
+                f"window of each: take batches of {source.info.streams}, not {batch_size}"
+            )
+        self.source, self.batch_size, self.seed = source, batch_size, seed
+        self.shuffle = shuffle and not source.info.streams
         self.steps_per_epoch = len(source) // batch_size
         self._first_flips = alternating_flips(seed, 0, len(source)) if alternating else None
         self._order = (-1, np.empty(0, np.int64))  # the epoch last asked for, and its order

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 
-from cs231n_jax.data import digits, files, synthetic, tfds_source
+from cs231n_jax.data import digits, files, synthetic, text, tfds_source
 from cs231n_jax.data.base import DataConfig, First, Part, Source
 
 
@@ -14,11 +15,15 @@ class _Kind:
     matches: Callable[[str], bool]  # of a name
     open: Callable[[DataConfig, Part], Source]
     resizes: bool = False
+    is_text: bool = False
 
 
 _KINDS = (
     _Kind(lambda name: name == "digits", digits.open_split),
     _Kind(lambda name: name.split(":")[0] == "synthetic", synthetic.open_split),
+    _Kind(lambda name: name == "python_docs", text.open_embedded, is_text=True),
+    _Kind(lambda name: name.endswith(".txt"), text.open_file, is_text=True),
+    _Kind(lambda name: re.split("[/:]", name)[0] in text.TFDS_NAMES, text.open_tfds, is_text=True),
     _Kind(lambda name: name.endswith(".npz"), files.open_npz),
     _Kind(lambda name: name.startswith(("/", ".", "~")) or name.endswith("/"), files.open_folder, resizes=True),
     _Kind(lambda name: True, tfds_source.open_split, resizes=True),
@@ -45,16 +50,18 @@ def open_source(config: DataConfig, split: Part) -> Source:
     kind = next(kind for kind in _KINDS if kind.matches(config.name))
     if config.image_size and not kind.resizes:
         raise ValueError(f"data.image_size is for folders of images and TFDS sets; set it to 0 for {config.name}")
+    if config.window and not kind.is_text:
+        raise ValueError(f"data.window is for text; set it to 0 for {config.name}")
     train = kind.open(config, "train")
     if split == "train":
         return First(train, config.limit) if config.limit else train
-    return _matched(kind.open(config, "eval"), train)
+    return _matched(kind.open(config, "eval"), train, ("classes",) if kind.is_text else ("shapes", "classes"))
 
 
-def _matched(evaluation: Source, train: Source) -> Source:
+def _matched(evaluation: Source, train: Source, must_agree: tuple[str, ...]) -> Source:
     """The evaluation split, which must look like the training split, with the latter's mean and std."""
     theirs, ours = evaluation.info, train.info
-    for what in ("shapes", "classes"):
+    for what in must_agree:
         if (mine := getattr(theirs, what)) != (wanted := getattr(ours, what)):
             raise ValueError(
                 f"{theirs.name} has {what} {mine} in {theirs.split}, but {wanted} in {ours.split}: they must agree"

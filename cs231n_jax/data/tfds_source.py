@@ -1,4 +1,4 @@
-"""Image classification sets prepared by tensorflow-datasets in ArrayRecord form, read without TensorFlow."""
+"""Sets prepared by tensorflow-datasets in ArrayRecord form, read without TensorFlow: labelled images, and texts."""
 
 from __future__ import annotations
 
@@ -38,6 +38,13 @@ def open_split(config: DataConfig, part: Part) -> ArraySource:
         ValueError: there is no such set, split or config, or it is not a set of images with labels.
         FileNotFoundError: the set exists but is not prepared here; the message says how to.
     """
+    directory, split = locate(config, part)
+    key = ["tfds", VERSION, split, config.image_size, cache.stamp(p for p in directory.resolve().iterdir())]
+    return cache.open_cached(config.name, split, key, lambda: _decode(config, directory, split))
+
+
+def locate(config: DataConfig, part: Part) -> tuple[Path, str]:
+    """Where a set lies, and the name of the split that plays the part; as `open_split`, for sets of any kind."""
     directory = _find(config)
     description = json.loads((directory / "dataset_info.json").read_text())
     if (form := description.get("fileFormat", "tfrecord")) != "array_record":
@@ -45,9 +52,16 @@ def open_split(config: DataConfig, part: Part) -> ArraySource:
             f"{config.name} in {directory} is stored as {form}, which needs TensorFlow to read; "
             f"prepare it again as array_record: {_recipe(config.name, directory.parents[1])}"
         )
-    split = choose_split(config, part, [entry["name"] for entry in description["splits"]], slices=True)
-    key = ["tfds", VERSION, split, config.image_size, cache.stamp(p for p in directory.resolve().iterdir())]
-    return cache.open_cached(config.name, split, key, lambda: _decode(config, directory, split))
+    return directory, choose_split(config, part, [entry["name"] for entry in description["splits"]], slices=True)
+
+
+def text(directory: Path, split: str) -> str:
+    """All examples of a split of a set with a feature `text`, one after the other."""
+    with _quiet():
+        import tensorflow_datasets as tfds
+
+        builder: Any = tfds.builder_from_directory(str(directory))
+        return "".join(record["text"].decode() for record in builder.as_data_source(split))
 
 
 def _decode(config: DataConfig, directory: Path, split: str) -> cache.Decoded:
