@@ -25,7 +25,7 @@ _TABLE = flags.DEFINE_enum("table", "layers", ["layers", "parameters", "fields"]
 def main() -> None:
     """Print one table, the sums in its title."""
     model = models.create(_MODEL.value, **model_options.given())
-    image = jax.ShapeDtypeStruct((1, *_shape()), jnp.float32)
+    image = _example()
     with ConsoleReporter() as reporter:
         reporter.table(*{"layers": _layers, "parameters": _parameters, "fields": _fields}[_TABLE.value](model, image))
 
@@ -68,13 +68,16 @@ def _title(image) -> str:
     return f"{_MODEL.value} on {'×'.join(map(str, image.shape[1:]))}"
 
 
-def _shape() -> tuple[int, ...]:
+def _example() -> jax.ShapeDtypeStruct:
+    variant = registry.VARIANTS[_MODEL.value]
+    if variant.module.reads != "image" and (_IMAGE.value or _TABLE.value == "fields"):
+        raise UsageError(f"--model={_MODEL.value} reads {variant.module.reads}s: leave out --image and --table=fields")
     if not _IMAGE.value:
-        return registry.VARIANTS[_MODEL.value].input_shape
+        return variant.example()
     sizes = _IMAGE.value.lower().split("x")
     if len(sizes) != 3 or not all(size.isdigit() and int(size) for size in sizes):
         raise UsageError(f"--image={_IMAGE.value}: write HEIGHTxWIDTHxCHANNELS, for example --image=224x224x3")
-    return tuple(map(int, sizes))
+    return jax.ShapeDtypeStruct((1, *map(int, sizes)), jnp.float32)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import jax
 from cs231n_jax.models import functional
 from cs231n_jax.ops.init import Spec
 
+PRODUCTS = ("kernel", "input", "hidden")  # parameters that something is multiplied by
+
 
 class Parameter(NamedTuple):
     """A trained array."""
@@ -49,7 +51,8 @@ def parameters(model: Any, *inputs: Any) -> list[Parameter]:
 def layers(model: Any, *inputs: Any) -> list[Layer]:
     """Every layer with parameters, in the order of computation; auxiliary heads take no part in inference.
 
-    A kernel is used once at every position of the output, whatever its groups: positions · elements multiply-adds.
+    A kernel is used once at every position of the output, whatever its groups: positions · elements multiply-adds. So
+    are the input and hidden weights of recurrent layers, also where tokens make a product the choice of a row.
 
     Args:
         model: a module made by `models.create`.
@@ -71,6 +74,6 @@ def _layer(call: functional.Call) -> Layer:
         kind=call.kind,
         output=call.output,
         parameters=sum(sizes.values()),
-        multiply_adds=positions * sizes.get("kernel", 0),
+        multiply_adds=positions * sum(sizes.get(name, 0) for name in PRODUCTS),
         activations=math.prod(call.output),
     )

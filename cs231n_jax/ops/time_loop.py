@@ -65,7 +65,7 @@ def _scan(
     into, hidden, bias, hidden_bias = weights
 
     def projected(x: Array) -> Array:
-        if into is None:
+        if into is None or bias is None:
             return x.astype(at_least_float32(x.dtype))
         z = product(x, into)
         return z + over(bias, z)

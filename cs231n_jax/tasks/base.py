@@ -43,6 +43,10 @@ class Task(Protocol):
         """Outputs in inference, for example logits [N, K]."""
         ...
 
+    def labels(self, batch: Batch) -> tuple[Any, Any]:
+        """What the outputs of `predict` are scored against, of their shape but for the last axis, and which count."""
+        ...
+
     def summarize(self, metrics: Metrics) -> dict[str, float]:
         """Metrics as plain numbers."""
         ...

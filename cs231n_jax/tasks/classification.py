@@ -75,6 +75,10 @@ class Classification:
         logits, _ = functional.apply(self.model, params, model_state, images, key=key, noise=noise)
         return logits.astype(at_least_float32(logits.dtype))
 
+    def labels(self, batch: Batch) -> tuple[Any, Any]:
+        """The labels [N] and the mask [N], ones where there is none."""
+        return batch["label"], batch.get("mask", np.ones(batch["label"].shape, np.float32))
+
     def summarize(self, metrics: Metrics) -> dict[str, float]:
         """loss (the cross-entropy in nats, the hinge in units of the scores), accuracy in [0, 1]."""
         return {name: metric.compute() for name, metric in metrics.items()}

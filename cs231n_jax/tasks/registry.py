@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 from cs231n_jax.data import DataConfig, Info
 from cs231n_jax.models import ModelConfig, create
@@ -10,28 +11,38 @@ from cs231n_jax.ops import losses
 from cs231n_jax.tasks import augmentations
 from cs231n_jax.tasks.base import Loss, Task, TaskConfig
 from cs231n_jax.tasks.classification import Classification, LossFunction
+from cs231n_jax.tasks.language_modelling import LanguageModelling
 
 
 def build(task: TaskConfig, model: ModelConfig, data: DataConfig, info: Info) -> Task:
     """The task that the configs describe, on data described by `info`.
 
     Raises:
-        ValueError: unknown task; or the model's number of classes is not that of the data.
+        ValueError: unknown task; the model or the task reads something else than the data has; the number of classes
+            is not that of the data; or the task has no such option.
     """
     if task.name not in TASKS:
         near = difflib.get_close_matches(task.name, TASKS, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise ValueError(f"unknown task {task.name!r}{hint}; tasks: {', '.join(TASKS)}")
-    return TASKS[task.name](task, model, data, info)
-
-
-def _classification(task: TaskConfig, model: ModelConfig, data: DataConfig, info: Info) -> Task:
+    kind = TASKS[task.name]
+    for what, reads in ((f"task {task.name}", kind.reads), (f"model {model.name}", create(model.name).reads)):
+        if reads not in info.shapes:
+            fitting = ", ".join(name for name, other in TASKS.items() if other.reads in info.shapes)
+            raise ValueError(
+                f"{what} reads {reads}s, and {info.name} has {', '.join(info.shapes)}: set task.name={fitting} and a "
+                "model for it, or take other data"
+            )
     classes = model.options.get("num_classes")
     if classes != info.num_classes:
         raise ValueError(
             f"model {model.name} has {classes} classes, {info.name} has {info.num_classes}: "
             f"set --config.model.options.num_classes={info.num_classes}"
         )
+    return kind.build(task, model, data, info)
+
+
+def _classification(task: TaskConfig, model: ModelConfig, data: DataConfig, info: Info) -> Task:
     mean, std = data.statistics(info)
     return Classification(
         model=create(model.name, **model.options),
@@ -46,10 +57,31 @@ def _classification(task: TaskConfig, model: ModelConfig, data: DataConfig, info
     )
 
 
+def _language_modelling(task: TaskConfig, model: ModelConfig, data: DataConfig, info: Info) -> Task:
+    del info
+    ignored = {"task.loss": task.loss is not Loss.SOFTMAX, "task.l1": task.l1, "task.l2": task.l2}
+    ignored["data.augment"] = data.augment != "none"
+    if wrong := [name for name, given in ignored.items() if given]:
+        raise ValueError(f"task language_modelling does not read {', '.join(wrong)}: leave it at its default")
+    network = create(model.name, **model.options)
+    return LanguageModelling(network, label_smoothing=task.label_smoothing, dtype=model.dtype.value)
+
+
 _LOSSES: dict[Loss, Callable[[TaskConfig], LossFunction]] = {
     Loss.SOFTMAX: lambda task: losses.softmax_cross_entropy,
     Loss.SVM: lambda task: partial(losses.multiclass_hinge, margin=task.margin),
     Loss.SQUARED_SVM: lambda task: partial(losses.multiclass_hinge, margin=task.margin, squared=True),
 }
 
-TASKS: dict[str, Callable[[TaskConfig, ModelConfig, DataConfig, Info], Task]] = {"classification": _classification}
+
+class _Kind(NamedTuple):
+    """A row of the table."""
+
+    reads: str  # the array of a batch that there must be
+    build: Callable[[TaskConfig, ModelConfig, DataConfig, Info], Task]
+
+
+TASKS = {
+    "classification": _Kind("image", _classification),
+    "language_modelling": _Kind("token", _language_modelling),
+}

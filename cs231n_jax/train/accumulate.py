@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from cs231n_jax.tasks.base import Metrics
-from cs231n_jax.typing import Array, Batch, Key, ModelState, Params
+from cs231n_jax.train.carry import NAME
+from cs231n_jax.typing import Array, Batch, Key, ModelState, Params, PyTree
 
 
 class Sums(NamedTuple):
@@ -29,8 +30,8 @@ def in_pieces(gradient: Gradient, pieces: int, unroll: bool) -> Gradient:
     every micro-batch among its own examples, and nothing moves. The losses are sums, so without batch statistics and
     noise the result is that of the whole batch, in another order of summation. BatchNorm normalises each micro-batch
     by its own statistics and moves its running ones once for each, as torch does under accumulation; the noise of
-    micro-batch i is drawn from fold_in(key, i). Over several devices the gradients of each micro-batch are added up in
-    turn: `pieces` times the communication of one batch.
+    micro-batch i is drawn from fold_in(key, i); of a carry it has the rows of its own examples. Over several devices
+    the gradients of each micro-batch are added up in turn: `pieces` times the communication of one batch.
 
     Args:
         gradient: of one batch.
@@ -40,24 +41,49 @@ def in_pieces(gradient: Gradient, pieces: int, unroll: bool) -> Gradient:
     if pieces == 1:
         return gradient
 
-    def piece_of(batch: Batch, index: Any) -> Batch:
-        apart = {name: x.reshape(-1, pieces, *x.shape[1:]) for name, x in batch.items()}
-        return {name: jax.lax.dynamic_index_in_dim(x, index, axis=1, keepdims=False) for name, x in apart.items()}
+    def of_piece(params: Params, state: ModelState, batch: Batch, key: Key, index: Any) -> tuple[Sums, ModelState]:
+        kept = {name: tree for name, tree in state.items() if name == NAME}
+        small = {**state, **_rows(kept, index, pieces)}
+        key = jax.random.fold_in(key, index)
+        sums, new = gradient(params, small, _rows(batch, index, pieces), key)
+        return sums, {**new, **_with_rows(kept, {name: new[name] for name in kept}, index, pieces)}
 
     def accumulated(params: Params, model_state: ModelState, batch: Batch, key: Key) -> tuple[Sums, ModelState]:
-        def add(carry: tuple[Sums, ModelState], index: Any) -> tuple[tuple[Sums, ModelState], None]:
-            sums, model_state = carry
-            more, model_state = gradient(params, model_state, piece_of(batch, index), jax.random.fold_in(key, index))
+        def add(so_far: tuple[Sums, ModelState], index: Any) -> tuple[tuple[Sums, ModelState], None]:
+            sums, model_state = so_far
+            more, model_state = of_piece(params, model_state, batch, key, index)
             return (jax.tree.map(jnp.add, sums, more), model_state), None
 
-        carry = gradient(params, model_state, piece_of(batch, 0), jax.random.fold_in(key, 0))
+        so_far = of_piece(params, model_state, batch, key, 0)
         if not unroll:
-            return jax.lax.scan(add, carry, jnp.arange(1, pieces))[0]
+            return jax.lax.scan(add, so_far, jnp.arange(1, pieces))[0]
         for index in range(1, pieces):
-            carry, _ = add(carry, _once_there(jnp.int32(index), carry[0].grads))
-        return carry
+            so_far, _ = add(so_far, _once_there(jnp.int32(index), so_far[0].grads))
+        return so_far
 
     return accumulated
+
+
+def _rows(tree: PyTree, index: Any, pieces: int) -> PyTree:
+    """Of leaves [N, ...] the rows index, index + pieces, index + 2·pieces, …"""
+
+    def of(x: Array) -> Array:
+        return jax.lax.dynamic_index_in_dim(_apart(x, pieces), index, axis=1, keepdims=False)
+
+    return jax.tree.map(of, tree)
+
+
+def _with_rows(tree: PyTree, rows: PyTree, index: Any, pieces: int) -> PyTree:
+    """`tree` with these rows in place of its own."""
+
+    def of(x: Array, rows: Array) -> Array:
+        return jax.lax.dynamic_update_index_in_dim(_apart(x, pieces), rows, index, axis=1).reshape(x.shape)
+
+    return jax.tree.map(of, tree, rows)
+
+
+def _apart(x: Array, pieces: int) -> Array:
+    return x.reshape(-1, pieces, *x.shape[1:])
 
 
 def _once_there(index: Array, grads: Params) -> Array:

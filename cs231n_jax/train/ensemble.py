@@ -153,11 +153,11 @@ class Evaluator:
 
         def predict(params: Params, model_state: ModelState, batch: Batch) -> tuple[jax.Array, jax.Array]:
             logits = task.predict(sharding.whole(params, mesh), model_state, batch)
-            return jax.nn.log_softmax(logits), batch["mask"]
+            return jax.nn.log_softmax(logits), task.labels(batch)[1]
 
         def predict_all(weights: list[tuple[Params, ModelState]], batch: Batch) -> tuple[jax.Array, jax.Array]:
             stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *weights)
-            return jax.vmap(lambda one: predict(one[0], one[1], batch)[0])(stacked), batch["mask"]
+            return jax.vmap(lambda one: predict(one[0], one[1], batch)[0])(stacked), task.labels(batch)[1]
 
         self._predict, self._predict_all = jax.jit(predict), jax.jit(predict_all)
         self._moments = jax.jit(average.make_moments_step(task), out_shardings=sharding.replicated(mesh))
@@ -177,8 +177,8 @@ class Evaluator:
         outputs = []
         for batch in device_batches(self._assembly):
             _check(self._should_stop)
-            logs, mask = sharding.to_host(self._predict_all(weights, batch))
-            outputs.append(logs.astype(np.float64)[:, mask > 0])
+            logs, counted = sharding.to_host(self._predict_all(weights, batch))
+            outputs.append(logs.astype(np.float64)[:, counted > 0])
         return np.concatenate(outputs, axis=1)
 
     def log_probabilities(self, params: Params, model_state: ModelState) -> np.ndarray:
@@ -187,8 +187,8 @@ class Evaluator:
         outputs = []
         for batch in device_batches(self._assembly):
             _check(self._should_stop)
-            logs, mask = sharding.to_host(self._predict(params, model_state, batch))
-            outputs.append(logs.astype(np.float64)[mask > 0])
+            logs, counted = sharding.to_host(self._predict(params, model_state, batch))
+            outputs.append(logs.astype(np.float64)[counted > 0])
         return np.concatenate(outputs)
 
     def reestimated(self, params: Params, model_state: ModelState) -> ModelState:
@@ -204,9 +204,10 @@ def _normalised(logs: np.ndarray) -> np.ndarray:
 
 
 def labels_of(assembly: Assembly) -> np.ndarray:
-    """The labels of the evaluation split, [N]."""
-    source = assembly.eval_source
-    return source[np.arange(len(source))]["label"]
+    """The labels of the evaluation split [N], of text its N characters."""
+    source: Any = assembly.eval_source
+    labels, counted = assembly.task.labels(source[np.arange(len(source))])
+    return labels[counted > 0]
 
 
 def score(probabilities: np.ndarray, labels: np.ndarray, thorough: bool = False) -> Row:

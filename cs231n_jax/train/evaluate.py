@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from cs231n_jax.data import eval_batches
 from cs231n_jax.tasks.base import Metrics, Task
-from cs231n_jax.train import record, sharding, snapshots
+from cs231n_jax.train import carry, record, sharding, snapshots
 from cs231n_jax.train.assemble import Assembly, assemble_here
 from cs231n_jax.typing import Batch, ModelState, Params
 
@@ -70,7 +70,7 @@ def evaluate_snapshot(
     assembly = assemble_here(record.stored_config(workdir))
     found = snapshots.resolve(workdir, step, warn)
     _, params, model_state = snapshots.load(workdir, found)
-    params, model_state = sharding.put_state((params, model_state), assembly.mesh)
+    params, model_state = sharding.put_state((params, carry.without(model_state)), assembly.mesh)
     eval_step = jax.jit(make_eval_step(assembly.task, assembly.mesh), out_shardings=sharding.replicated(assembly.mesh))
     metrics = evaluate(eval_step, params, model_state, device_batches(assembly))
     return found, assembly.task.summarize(metrics or {})

@@ -68,7 +68,7 @@ def _resident(assembly: Assembly, most: int) -> Feed:
         data, order, count, draws = given
         return many_updates(step, state, data, order, count, mesh, draws)
 
-    shapes = sharding.with_shardings(data, mesh, lambda shape, mesh: sharding.replicated(mesh))
+    shapes = sharding.with_shardings(data, sharding.replicated(mesh))
     return Feed((shapes, order, one, draws), most, take, apply)
 
 

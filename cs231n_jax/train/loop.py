@@ -168,7 +168,7 @@ class Loop:
         with self.clock("trace"):
             lies = jax.tree.map(lambda x: x.sharding, shapes)
             jitted = jax.jit(with_tick, donate_argnums=0, out_shardings=(lies, self._replicated))
-            votes = sharding.with_shardings(self._vote(0), self.assembly.mesh, lambda _, m: sharding.batch_sharding(m))
+            votes = sharding.with_shardings(self._vote(0), sharding.batch_sharding(self.assembly.mesh))
             return jitted.lower(shapes, feed.shapes, votes)
 
     def _vote(self, yes: int) -> jax.Array:

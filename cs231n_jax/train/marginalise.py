@@ -220,6 +220,8 @@ def compare_snapshot(
 
 def _check(assembly: Assembly, way: Way, weights: tuple[Params, ModelState]) -> None:
     model, task, batch = assembly.config.model.name, assembly.task, assembly.batch_shapes
+    if "image" not in batch:
+        raise ValueError(f"{way.name} is for models of images, and {model} has none: leave --marginalise out")
     if way.kind.noisy and not draws(task, *weights, batch):
         raise ValueError(
             f"{way.name}: model {model} has no noise to average over (it has no random regularizer, or all its rates "

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cs231n_jax.config import Config, differences, to_json
-from cs231n_jax.train import record, snapshots
+from cs231n_jax.train import carry, record, snapshots
 from cs231n_jax.typing import ModelState, Params
 
-OWN = ("batch_size", "eval_batch_size", "augment", "augment_padding")  # of data, each run's own affair
+OWN = ("batch_size", "eval_batch_size", "augment", "augment_padding", "window")  # of data, each run's own affair
 
 
 class Member(NamedTuple):
@@ -63,17 +63,18 @@ def _essence(config: Config) -> dict[str, Any]:
 
 
 def load(member: Member) -> tuple[Params, ModelState]:
-    """Parameters and state of a member.
+    """Parameters and state of a member, without a carry.
 
     Raises:
         DamagedSnapshotError: it does not match its manifest; the message says what to do.
     """
     try:
-        return snapshots.load(member.workdir, member.step)[1:]
+        _, params, model_state = snapshots.load(member.workdir, member.step)
     except snapshots.DamagedSnapshotError as error:
         raise snapshots.DamagedSnapshotError(
             f"{error}; put a copy of it back, or leave this member out (experiments.ensemble --leave_out_damaged)"
         ) from error
+    return params, carry.without(model_state)
 
 
 def whole(members: Sequence[Member], warn: Callable[[str], None]) -> list[Member]:

@@ -1,11 +1,10 @@
 """Where arrays live: a mesh of devices, the batch split over all of it, large leaves of the state over one axis.
 
 Nothing here knows a model: what is split, and along which axis, follows from a leaf's shape alone, so parameters and
-their optimizer slots, which have the same shapes, always lie alike.
+their optimizer slots, which have the same shapes, always lie alike. Only the carry lies as the batch does.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from cs231n_jax.train import carry
 from cs231n_jax.typing import Array, Batch, PyTree
 
 BATCH_AXES = ("data", "fsdp")
@@ -88,13 +88,25 @@ def leaf_sharding(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
 
 
 def state_shardings(tree: PyTree, mesh: Mesh) -> PyTree:
-    """`leaf_sharding` of every leaf (arrays or jax.ShapeDtypeStructs)."""
-    return jax.tree.map(lambda x: leaf_sharding(x.shape, mesh), tree)
+    """How every leaf lies (arrays or jax.ShapeDtypeStructs): by `leaf_sharding`, but a carry as the batch."""
+
+    def of(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        carried = any(getattr(entry, "key", None) == carry.NAME for entry in path)
+        return batch_sharding(mesh) if carried else leaf_sharding(np.shape(leaf), mesh)
+
+    return jax.tree_util.tree_map_with_path(of, tree)
 
 
-def with_shardings(tree: PyTree, mesh: Mesh, rule: Callable[[tuple[int, ...], Mesh], Any] = leaf_sharding) -> PyTree:
-    """jax.ShapeDtypeStructs that say where each leaf will lie, to compile for."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rule(x.shape, mesh)), tree)
+def with_shardings(tree: PyTree, shardings: PyTree) -> PyTree:
+    """jax.ShapeDtypeStructs that say where each leaf will lie, to compile for.
+
+    Args:
+        tree: arrays or jax.ShapeDtypeStructs.
+        shardings: of every leaf, or one for all.
+    """
+    if isinstance(shardings, NamedSharding):
+        shardings = jax.tree.map(lambda leaf: shardings, tree)
+    return jax.tree.map(lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), tree, shardings)
 
 
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:
@@ -107,7 +119,7 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:
 
 def put_state(state: PyTree, mesh: Mesh) -> PyTree:
     """Leaves of the state that every process holds onto their devices, each device getting its own shard alone."""
-    return _put(state, jax.tree.map(lambda leaf: leaf_sharding(np.shape(leaf), mesh), state))
+    return _put(state, state_shardings(state, mesh))
 
 
 def replicate(tree: PyTree, mesh: Mesh) -> PyTree:

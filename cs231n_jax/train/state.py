@@ -50,6 +50,7 @@ def create(
         return sharding.put_state(leaves, mesh)
 
     params, model_state = task.init(seed, batch, place)
+    model_state = place(model_state)  # a carry lies elsewhere than its shape alone says
     make_slots = jax.jit(optimizer.init, out_shardings=jax.tree.map(lambda x: x.sharding, like.opt_state))
     return TrainState(
         step=place(np.zeros((), np.int32)),
@@ -75,7 +76,7 @@ def shapes(task: Task, optimizer: GradientTransformation, batch: Batch, mesh: Me
         dropped=count,
         dropped_total=count,
     )
-    return sharding.with_shardings(found, mesh)
+    return sharding.with_shardings(found, sharding.state_shardings(found, mesh))
 
 
 def zeros(shapes: PyTree) -> PyTree:

@@ -41,10 +41,10 @@ def test_multiply_adds_are_those_of_torchvision(name):
     assert found / 1e9 == pytest.approx(GIGA_MULTIPLY_ADDS[name], rel=0.01)
 
 
-@pytest.mark.parametrize("name", ["lenet5", "wrn16_4", "fractalnet20", "nin_cifar"])
+@pytest.mark.parametrize("name", ["lenet5", "wrn16_4", "fractalnet20", "nin_cifar", "char_gru"])
 def test_both_tables_hold_every_parameter(name):
     row = registry.VARIANTS[name]
-    model, shape = models.create(name), image(*row.input_shape)
+    model, shape = models.create(name), row.example()
     assert sum(parameter.count for parameter in inspect.parameters(model, shape)) == row.parameters
     assert sum(layer.parameters for layer in inspect.layers(model, shape)) == row.parameters
 

@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[2]
             0,
             ("receptive fields", "stage2", "16×16"),
         ),
+        (("--model=char_lm",), 0, ("char_lm on 64: 0.008 · 10⁹ multiply-adds", "layer1", "Recurrent")),
+        (("--model=char_lm", "--table=fields"), 2, ("--model=char_lm reads tokens",)),
         (("--model=lenet5", "--image=32x32"), 2, ("--image=224x224x3",)),
         (("--model=googlenet", "--option=kernel5=4"), 1, ("error: option kernel5=4 of model 'googlenet' must be one",)),
         (("--model=resnet20", "--option=width=None"), 1, ("error: option width=None of model 'resnet20' must be an",)),

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import jax
@@ -34,6 +35,13 @@ def row_of(name: str) -> ModelRow:
     return (own + family)[0]
 
 
+def _examples(row: ModelRow) -> dict[str, Any]:
+    """48 examples of the kind that a model reads: three updates an epoch."""
+    if row.reads_tokens:
+        return {"name": "python_docs", "window": row.input_shape[1], "limit": 48}
+    return {"name": f"synthetic:{'x'.join(map(str, row.input_shape[1:]))}:10:48"}
+
+
 @contextmanager
 def shortest(text: str, data: int = 1, dtype: Precision = Precision.FLOAT32) -> Iterator[Config]:
     """A config with its own optimizer, schedule and augmentation, on a narrow net and few tiny images.
@@ -47,13 +55,13 @@ def shortest(text: str, data: int = 1, dtype: Precision = Precision.FLOAT32) -> 
     """
     config: Config = overrides.load(text)
     row = row_of(config.model.name)
-    height, width, channels = row.input_shape[1:]
     variant = registry.VARIANTS[row.name]
     fixed = {name: value for name, value in row.options.items() if name in variant.options}
-    options = {"num_classes": 10} | {name: value for name, value in row.options.items() if name not in fixed}
+    classes = 97 if row.reads_tokens else 10
+    options = {"num_classes": classes} | {name: value for name, value in row.options.items() if name not in fixed}
     config.data = dataclasses.replace(
         config.data,
-        name=f"synthetic:{height}x{width}x{channels}:10:48",
+        **_examples(row),
         eval_split="test",
         image_size=0,
         batch_size=16,

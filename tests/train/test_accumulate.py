@@ -89,14 +89,17 @@ def test_batch_statistics_are_those_of_each_micro_batch_in_turn(x64):
 def test_scan_and_written_out_loop_agree_and_noise_differs_by_piece():
     def gradient(params, model_state, batch, key):
         x = batch["x"] + jax.random.normal(key, batch["x"].shape)
-        return Sums(jnp.sum(x), jnp.float32(x.size), {"seen": jnp.sum(x**2)}, params * jnp.sum(x)), model_state + 1
+        new = {"seen": model_state["seen"] + 1, "carry": {"h": 2 * model_state["carry"]["h"] + batch["x"]}}
+        return Sums(jnp.sum(x), jnp.float32(x.size), {"seen": jnp.sum(x**2)}, params * jnp.sum(x)), new
 
     batch = {"x": jnp.arange(12.0).reshape(12, 1)}
-    arguments = (jnp.ones(3), jnp.int32(0), batch, jax.random.key(3))
+    state = {"seen": jnp.int32(0), "carry": {"h": 100 * batch["x"]}}
+    arguments = (jnp.ones(3), state, batch, jax.random.key(3))
     written, scanned = (in_pieces(gradient, 4, unroll)(*arguments) for unroll in (True, False))
     for a, b in zip(jax.tree.leaves(written), jax.tree.leaves(scanned)):
         np.testing.assert_allclose(a, b, rtol=1e-6)
-    assert int(written[1]) == 4
+    assert int(written[1]["seen"]) == 4
+    np.testing.assert_array_equal(written[1]["carry"]["h"], 201 * batch["x"])  # each example its own, once
     by_hand = sum(
         jnp.sum(batch["x"][i::4] + jax.random.normal(jax.random.fold_in(arguments[3], i), (3, 1))) for i in range(4)
     )

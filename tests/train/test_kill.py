@@ -146,10 +146,20 @@ def test_damaged_newest_snapshot_is_named_and_the_one_before_used(undisturbed, t
     assert [p.name for p in (workdir / "snapshots").glob("*.damaged*")]
 
 
-def test_signal_in_an_evaluation_then_a_kill(tmp_path):
+TEXT = (
+    "--config=experiments/configs/char_lm.py",
+    "--config.model.options.hidden=16",
+    "--config.data.limit=448",  # 14 updates an epoch, as of the images
+    "--config.train.log_every=1ep",
+    "--config.train.eval_every=2ep",
+)
+
+
+@pytest.mark.parametrize("kind", [SHORT[:1], TEXT], ids=["images", "text"])
+def test_signal_in_an_evaluation_then_a_kill(kind, tmp_path):
     """The evaluation that a signal cut off is made once, though a kill follows right behind its line."""
     flags = (
-        *SHORT[:1], "--config.train.steps=8ep", "--config.train.save_every=6ep", "--config.snapshots.members=0",
+        *kind, "--config.train.steps=8ep", "--config.train.save_every=6ep", "--config.snapshots.members=0",
         "--config.data.eval_batch_size=1",
     )  # fmt: skip
     finish(tmp_path / "reference", *flags)
