@@ -53,45 +53,63 @@ def window_of(first, last, start):
     }
 
 
-def ours(cell, window):
-    """Sums of loss and gradient over the windows of a text, and the last carry, at the same parameters throughout."""
-    task, params, state = made(cell)
+@functools.cache
+def gradient(cell):
+    """(params, state, batch) -> ((loss, new state), gradient)."""
+    task = made(cell)[0]
 
     def loss(params, state, batch):
         mean, (state, _) = task.loss(params, state, batch, key=jax.random.key(0), train=True)
         return mean.total, state
 
-    gradient = quickly(jax.value_and_grad(loss, has_aux=True))
+    return quickly(jax.value_and_grad(loss, has_aux=True))
+
+
+def ours(cell, window):
+    """Sums of loss and gradient over the windows of a text, and the last carry, at the same parameters throughout."""
+    _, params, state = made(cell)
     total, grads = 0.0, jax.tree.map(jnp.zeros_like, params)
     for first in range(0, T, window):
         batch = window_of(first, min(first + window, T), start=first == 0)
-        (value, state), more = gradient(params, state, batch)
+        (value, state), more = gradient(cell)(params, state, batch)
         total, grads = total + value, jax.tree.map(jnp.add, grads, more)
     return total, grads, state["carry"]
 
 
-def by_hand(cell, window):
-    """The same from single steps of the cells over one-hot vectors, with the state cut loose between windows."""
-    _, params, _ = made(cell)
+@functools.cache
+def cut_gradient(cell):
+    """(params, where [T]) -> ((loss, states), gradient): a scan of the cells' steps over one-hot vectors.
+
+    The states are cut loose where a window begins.
+    """
     kinds = {"rnn": (cells.rnn_step, cells.Weights), "lstm": (cells.lstm_step, cells.Weights)}
     step, weights = {**kinds, "gru": (cells.gru_step, cells.GruWeights)}[cell]
     zero = jnp.zeros((N, H))
 
-    def loss(params):
+    def loss(params, where):
         layers = [weights(**params[name]) for name in ("layer1", "layer2")]
-        states, total = [cells.LstmState(zero, zero) if cell == "lstm" else zero for _ in layers], 0.0
-        for t in range(T):
-            if t % window == 0:
-                states = jax.lax.stop_gradient(states)
-            x = jax.nn.one_hot(text()[:, t], V, dtype=jnp.float64)
+
+        def advance(states, inputs):
+            x, target, cut = inputs
+            states = jax.tree.map(lambda s: jnp.where(cut, jax.lax.stop_gradient(s), s), states)
             for i, layer in enumerate(layers):
                 states[i] = step(x, states[i], layer)
-                x = states[i].h if cell == "lstm" else states[i]
+                x = jax.tree.leaves(states[i])[0]
             logits = x @ params["head"]["kernel"] + params["head"]["bias"][None]
-            total += losses.softmax_cross_entropy(logits, text()[:, t + 1]).sum()
-        return total, states
+            return states, losses.softmax_cross_entropy(logits, target).sum()
 
-    (total, states), grads = quickly(jax.value_and_grad(loss, has_aux=True))(params)
+        states = [cells.LstmState(zero, zero) if cell == "lstm" else zero for _ in layers]
+        x = jax.nn.one_hot(text()[:, :T].T, V, dtype=jnp.float64)
+        states, nats = jax.lax.scan(advance, states, (x, text()[:, 1:].T, where))
+        return nats.sum(), states
+
+    return quickly(jax.value_and_grad(loss, has_aux=True))
+
+
+def by_hand(cell, window):
+    """What `ours` should be."""
+    where = jnp.arange(T, dtype=jnp.int32) % window == 0
+    (total, states), grads = cut_gradient(cell)(made(cell)[1], where)
     parts = [state._asdict() if cell == "lstm" else {"h": state} for state in states]
     return total, grads, {f"layer{i + 1}_{part}": x for i, state in enumerate(parts) for part, x in state.items()}
 
@@ -108,7 +126,7 @@ def test_a_window_of_the_whole_length_is_full_backpropagation(cell, x64):
 
 
 @every_cell
-@pytest.mark.parametrize("window", [1, 4, 5])
+@pytest.mark.parametrize("window", [1, 5])
 def test_windows_give_the_gradient_that_is_cut_between_them(cell, window, x64):
     cut, full = ours(cell, window), ours(cell, T)
     close(cut, by_hand(cell, window))
