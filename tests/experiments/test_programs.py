@@ -208,6 +208,11 @@ def test_replay_config_is_the_same_run(workdir):
         ("evaluate", ["--workdir=/nowhere", "--marginalise="], 2, "--marginalise is empty: give some of exact, mc:K"),
         ("evaluate", ["--workdir=/nowhere", "--marginalise=exact", "--together=0"], 2, "together"),
         ("ensemble", ["--workdir=/nowhere"], 1, "holds no run"),
+        ("decode", [], 2, "workdir"),
+        ("decode", ["--workdir=/nowhere"], 2, "prompt"),
+        ("decode", ["--workdir=/nowhere", "--prompt=a"], 1, "holds no run"),
+        ("decode", ["--workdir=/nowhere", "--prompt=a", "--top_p=0"], 2, "top_p is 0.0; it must lie in (0, 1]"),
+        ("decode", ["--workdir=/nowhere", "--prompt=a", "--beam=2", "--seed=1"], 2, "a beam search draws nothing"),
         ("reproduce", [], 2, "give one record"),
         ("reproduce", ["/nowhere"], 1, "is no record"),
         ("plan", ["--config.model.nam=x"], 2, "did you mean name"),
@@ -233,6 +238,12 @@ def test_missing_members_and_snapshots_are_named(workdir):
     assert (done.returncode, "has 3 member snapshots" in done.stderr) == (1, True)
     done = run("evaluate", f"--workdir={workdir}", "--step=17")
     assert (done.returncode, "no snapshot 17" in done.stderr) == (1, True)
+
+
+def test_a_classifier_generates_nothing(workdir):
+    message = fails("decode", f"--workdir={workdir}", "--prompt=a")
+    assert message == "error: a run of the task Classification does not generate: give one of a language model\n"
+    assert not (workdir / "samples").exists()
 
 
 @pytest.fixture
