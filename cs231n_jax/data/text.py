@@ -15,7 +15,7 @@ from cs231n_jax.data.base import DataConfig, Info, Part, choose_split
 from cs231n_jax.data.vocabulary import UNKNOWN, Listed
 
 ASCII = (UNKNOWN, "\n", *map(chr, range(32, 127)))
-ROW = 1024  # characters of a row in evaluation
+ROW = 1024  # characters of a row in evaluation, and about as many from one new beginning in training to the next
 HELD_OUT = 10  # of a text without splits, one character in so many is for evaluation: those at the end
 TFDS_NAMES = ("tiny_shakespeare",)
 
@@ -24,13 +24,18 @@ class TextSource:
     """A text cut into windows of characters, each with the characters that follow them.
 
     The text is cut into S equal streams that follow each other, and each stream into windows: example k·S + b is
-    window k of stream b, so that S examples in a row are the next window of every stream, and a state that is carried
-    from one to the next sees each stream as one long text. No character is lost between windows: the last target of
-    one is the first token of the next. What is left at the end of a text that does not divide is in no window, except
-    where there is one stream: its last window is then filled up, and "counted" says what belongs to it.
+    window k of stream b, so that S examples in a row are the next window of every stream, and a state can be carried
+    from one to the next. No character is lost between windows: the last target of one is the first token of the next.
+    What is left at the end of a text that does not divide is in no window, except where there is one stream: its last
+    window is then filled up, and "counted" says what belongs to it.
 
-    Examples: {"token": int32 [n, T], "target": int32 [n, T], "start": bool [n], whether the window is the first of
-    its stream, "counted": bool [n, T], which targets belong to the text}.
+    A stream begins anew not only with the text but, each at its own turn, every ROW // T windows. A network that meets
+    no other beginning than the first in an epoch comes to rely on states that only long texts lead to, and predicts
+    badly from a new beginning, as in evaluation and in a sample. *Deviation* from Karpathy's char-rnn, which carries
+    the state through the whole epoch.
+
+    Examples: {"token": int32 [n, T], "target": int32 [n, T], "start": bool [n], whether the window is a beginning,
+    "counted": bool [n, T], which targets belong to the text}.
 
     Args:
         tokens: the whole text, int32 [C].
@@ -72,7 +77,7 @@ class TextSource:
         return {
             "token": self._tokens[places],
             "target": self._tokens[places + 1],
-            "start": k == 0,
+            "start": (k == 0) | ((k + b) % max(1, ROW // self._window) == 0),
             "counted": places < self._targets,
         }
 

@@ -28,7 +28,7 @@ class LanguageModelling:
     loss = Σ counted·mask·(−log p(target)) / Σ counted·mask: every token has the same weight, wherever it stands.
     *Deviation* from the captioning loss of cs231n's assignments, which divides by the number of sequences.
 
-    In training the model's carry goes from window to window, and is zero where a window is the first of its stream. In
+    In training the model's carry goes from window to window, and is zero where a window is a beginning. In
     evaluation each row begins from zeros, so that no number depends on the batches: the first few characters of each
     of the long rows are predicted with less to go by than they could be.
     """

@@ -41,6 +41,17 @@ def test_windows_of_a_stream_are_one_text_and_streams_follow_each_other():
     assert all(batch["counted"].all() for batch in batches)
 
 
+def test_every_stream_begins_anew_at_its_own_turn(monkeypatch):
+    monkeypatch.setattr(text, "ROW", 28)  # four windows
+    source = opened()
+    starts = source[np.arange(len(source))]["start"].reshape(-1, 3)
+    assert starts[0].all()
+    for b in range(3):
+        assert np.flatnonzero(starts[1:, b]).tolist() == [k - 1 for k in range(1, len(starts)) if (k + b) % 4 == 0]
+    rows = opened("eval", name="words.txt")
+    assert rows[np.arange(len(rows))]["start"].all()
+
+
 def test_processes_read_their_own_streams():
     def pipeline(**place):
         return Pipeline(opened(batch_size=4), 4, 0, **place)
