@@ -9,13 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cs231n_jax.data.vocabulary import UNKNOWN, Listed
 from cs231n_jax.metrics import Mean
 from cs231n_jax.models import functional
 from cs231n_jax.ops import losses
 from cs231n_jax.ops.precision import at_least_float32
 from cs231n_jax.tasks.base import Metrics
-from cs231n_jax.typing import Array, Batch, Key, ModelState, Params
+from cs231n_jax.tasks.generation import Generation, Start
+from cs231n_jax.typing import Array, Batch, Key, ModelState, Params, PyTree
 
+NO_TEXT = Listed((UNKNOWN,))
 LARGEST = 700.0  # nats whose exponential is still a number
 
 
@@ -36,6 +39,7 @@ class LanguageModelling:
     model: Any
     label_smoothing: float = 0.0
     dtype: str = "float32"
+    vocabulary: Listed = NO_TEXT
 
     def init(
         self, seed: int, batch: Batch, place: Callable[[list[np.ndarray]], list[Any]] = jax.device_put
@@ -82,6 +86,28 @@ class LanguageModelling:
         loss, accuracy = metrics["loss"].compute(), metrics["accuracy"].compute()
         perplexity = math.exp(min(loss, LARGEST))
         return {"loss": loss, "perplexity": perplexity, "bits": loss / math.log(2), "accuracy": accuracy}
+
+    def generation(self) -> Generation:
+        """Texts are continued, character by character; none ends by itself."""
+        return Generation(self._read, self._start, lambda prompt, tokens: prompt + self.vocabulary.decode(tokens))
+
+    def _read(self, prompt: str) -> dict[str, np.ndarray]:
+        if not prompt:
+            raise ValueError("the prompt is empty: give at least one character")
+        unknown = [self.vocabulary.specials.get(UNKNOWN)]
+        if strange := [c for c in prompt if self.vocabulary.encode(c) == unknown]:
+            raise ValueError(f"the prompt has {strange[0]!r}, which is not in the vocabulary of this run: leave it out")
+        return {"token": np.array([self.vocabulary.encode(prompt)], np.int32)}
+
+    def _start(self, params: Params, model_state: ModelState, batch: Batch) -> Start:
+        del model_state  # a carry of training, which no text here continues
+        n, length = batch["token"].shape
+        params = self._narrowed(params)
+
+        def step(carry: PyTree, token: Array) -> tuple[Array, PyTree]:
+            return functional.apply(self.model, params, {}, carry, token, method="step")[0]
+
+        return Start(step, self.model.initial(n), batch["token"], jnp.full((n,), length, jnp.int32))
 
     def _widen(self, variables: Any) -> Any:
         return jax.tree.map(lambda x: x.astype(jnp.float64), variables) if self.dtype == "float64" else variables

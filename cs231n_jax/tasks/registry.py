@@ -6,6 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 from cs231n_jax.data import DataConfig, Info
+from cs231n_jax.data.vocabulary import Listed
 from cs231n_jax.models import ModelConfig, create
 from cs231n_jax.ops import losses
 from cs231n_jax.tasks import augmentations
@@ -58,13 +59,12 @@ def _classification(task: TaskConfig, model: ModelConfig, data: DataConfig, info
 
 
 def _language_modelling(task: TaskConfig, model: ModelConfig, data: DataConfig, info: Info) -> Task:
-    del info
     ignored = {"task.loss": task.loss is not Loss.SOFTMAX, "task.l1": task.l1, "task.l2": task.l2}
     ignored["data.augment"] = data.augment != "none"
     if wrong := [name for name, given in ignored.items() if given]:
         raise ValueError(f"task language_modelling does not read {', '.join(wrong)}: leave it at its default")
     network = create(model.name, **model.options)
-    return LanguageModelling(network, label_smoothing=task.label_smoothing, dtype=model.dtype.value)
+    return LanguageModelling(network, task.label_smoothing, model.dtype.value, Listed(info.classes))
 
 
 _LOSSES: dict[Loss, Callable[[TaskConfig], LossFunction]] = {

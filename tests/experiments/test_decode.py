@@ -1,0 +1,102 @@
+"""experiments.decode in processes of its own, on a small language model."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SHORT = (
+    "--config=experiments/configs/char_lm.py:lstm",
+    "--config.model.options.hidden=16",
+    "--config.train.steps=40",
+    "--config.schedule.warmup=0",
+    "--config.train.ema_decay=0.9",
+)
+
+
+def start(program, *words):
+    command = [sys.executable, "-m", f"experiments.{program}", *words]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run(program, *words):
+    """(exit code, what it printed, what it complained of)."""
+    process = start(program, *words)
+    output, errors = process.communicate(timeout=300)
+    return process.returncode, output, errors
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    path = tmp_path_factory.mktemp("decode") / "run"
+    code, _, errors = run("train", f"--workdir={path}", *SHORT)
+    assert code == 0, errors
+    return path
+
+
+def test_the_same_command_prints_and_writes_the_same_bytes(workdir):
+    words = (f"--workdir={workdir}", "--prompt=The value\n", "--samples=3", "--length=100", "--temperature=0.8")
+    first = run("decode", *words)
+    path = Path(first[1].splitlines()[-1].removeprefix("# "))
+    assert path.parent == workdir / "samples"
+    content = path.read_bytes()
+    path.unlink()
+    assert run("decode", *words) == first
+    assert path.read_bytes() == content
+    code, output, errors = first
+    assert (code, errors) == (0, "")
+    assert output.count("# 100 tokens, -") == 3
+    assert output.count("\nThe value\n") == 3
+    assert output.endswith(f"# {path}\n")
+
+
+def test_averages_and_beams(workdir):
+    words = (f"--workdir={workdir}", "--prompt=def ", "--length=20", "--beam=4", "--samples=2")
+    outputs = [run("decode", *words, *more) for more in ((), ("--average",))]
+    assert [(code, errors) for code, _, errors in outputs] == [(0, "")] * 2
+    assert all(output.count("\ndef ") == 2 for _, output, _ in outputs)
+    assert outputs[0] != outputs[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--prompt=naïve"], 1, "error: the prompt has 'ï', which is not in the vocabulary"),
+        (["--prompt="], 1, "error: the prompt is empty: give at least one character"),
+        (["--prompt=a", "--snapshot=7"], 1, "error: no snapshot 7 in"),
+        (["--prompt=a", "--beam=2", "--samples=3"], 2, "error: samples is 3, but a beam of 2 finds no more than 2"),
+    ],
+)
+def test_mistakes_are_one_clear_line(workdir, words, code, message):
+    found, output, errors = run("decode", f"--workdir={workdir}", *words)
+    assert (found, output) == (code, "")
+    assert errors.startswith(message)
+    assert len(errors.splitlines()) == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux whether a signal is caught yet")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_leaves_what_there_is(workdir, number):
+    process = start("decode", f"--workdir={workdir}", "--prompt=a", "--length=1000000", f"--seed={int(number)}")
+    until = time.monotonic() + 120
+    while not catches(process.pid, signal.SIGTERM) and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (75, "")
+    (path,) = (workdir / "samples").glob("*.partial.txt")
+    assert str(path) in output
+    assert "the same command continues" in output
+    assert f"# seed: {int(number)}\n" in path.read_text()
+    path.unlink()
+
+
+def catches(pid, number):
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught, 16) >> (number - 1) & 1)
