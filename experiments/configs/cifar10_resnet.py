@@ -17,11 +17,12 @@ from cs231n_jax.models import ModelConfig
 from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
 
 
-def get_config(name: str = "resnet20") -> Config:
-    """`name`: resnet20 … resnet110."""
+def get_config(text: str = "resnet20") -> Config:
+    """`text`: resnet20 … resnet110, or the network of a family that derives from this; then /cifar100 if wanted."""
+    name, _, data = text.partition("/")
     return Config(
-        model=ModelConfig(name=name),
-        data=DataConfig(name="cifar10", batch_size=128, augment="crop_flip", augment_padding=4),
+        model=ModelConfig(name=name, options={"num_classes": 100} if data == "cifar100" else {}),
+        data=DataConfig(name=data or "cifar10", batch_size=128, augment="crop_flip", augment_padding=4),
         optimizer=OptimizerConfig(name="momentum", learning_rate=0.1, momentum=0.9, weight_decay=1e-4),
         schedule=ScheduleConfig(
             name="step", boundaries=("50%", "75%"), factors=(0.1, 0.1), warmup="400" if name == "resnet110" else "0"

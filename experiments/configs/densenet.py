@@ -11,17 +11,14 @@ Ours: not yet run.
 """
 
 from cs231n_jax.config import Config
-from cs231n_jax.models import ModelConfig
 from cs231n_jax.optim import OptimizerConfig
 from experiments.configs import cifar10_resnet
 
 
 def get_config(text: str = "densenet40_12") -> Config:
     """`text`: densenet40_12 … densenet_bc190_40, followed by /cifar100 if wanted."""
-    name, _, data = text.partition("/")
-    config = cifar10_resnet.get_config()
-    config.data.name, config.data.batch_size = data or "cifar10", 64
-    config.model = ModelConfig(name=name, options={"num_classes": 100 if data == "cifar100" else 10})
+    config = cifar10_resnet.get_config(text)
+    config.data.batch_size = 64
     config.optimizer = OptimizerConfig(name="nesterov", learning_rate=0.1, momentum=0.9, weight_decay=1e-4)
     config.train.steps = "300ep"
     return config

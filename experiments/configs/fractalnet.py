@@ -11,17 +11,14 @@ Ours: not yet run.
 """
 
 from cs231n_jax.config import Config
-from cs231n_jax.models import ModelConfig
 from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
 from experiments.configs import cifar10_resnet
 
 
 def get_config(text: str = "fractalnet20") -> Config:
     """`text`: fractalnet20 or fractalnet40, followed by /cifar100 if wanted."""
-    name, _, data = text.partition("/")
-    config = cifar10_resnet.get_config()
-    config.data.name, config.data.batch_size = data or "cifar10", 100
-    config.model = ModelConfig(name=name, options={"num_classes": 100 if data == "cifar100" else 10})
+    config = cifar10_resnet.get_config(text)
+    config.data.batch_size = 100
     config.optimizer = OptimizerConfig(name="momentum", learning_rate=0.02, momentum=0.9)
     config.schedule = ScheduleConfig(name="step", boundaries=("200ep", "300ep", "350ep", "375ep"), factors=(0.1,))
     config.train.steps = "400ep"

@@ -13,7 +13,6 @@ Ours: not yet run.
 """
 
 from cs231n_jax.config import Config
-from cs231n_jax.models import ModelConfig
 from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
 from experiments.configs import cifar10_resnet, imagenet
 
@@ -26,9 +25,7 @@ def get_config(name: str = "googlenet_cifar") -> Config:
         config.schedule = ScheduleConfig(name="staircase", period="8ep", factors=(0.96,))
         config.train.steps = "150ep"
         return config
-    config = cifar10_resnet.get_config()
-    config.data.name = "cifar100"
-    config.model = ModelConfig(name=name, options={"num_classes": 100})
+    config = cifar10_resnet.get_config(f"{name}/cifar100")
     config.optimizer = OptimizerConfig(name="nesterov", learning_rate=0.1, momentum=0.9, weight_decay=5e-4)
     config.schedule = ScheduleConfig(name="step", boundaries=("60ep", "120ep", "160ep"), factors=(0.2,), warmup="1ep")
     config.train.steps = "200ep"

@@ -12,16 +12,13 @@ Ours: not yet run.
 """
 
 from cs231n_jax.config import Config
-from cs231n_jax.models import ModelConfig
 from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
 from experiments.configs import cifar10_resnet
 
 
 def get_config(data: str = "cifar10") -> Config:
     """`data`: cifar10 or cifar100."""
-    config = cifar10_resnet.get_config()
-    config.data.name = data
-    config.model = ModelConfig(name="nin_cifar", options={"num_classes": 100 if data == "cifar100" else 10})
+    config = cifar10_resnet.get_config(f"nin_cifar/{data}")
     config.optimizer = OptimizerConfig(name="momentum", learning_rate=0.1, momentum=0.9, weight_decay=1e-4)
     config.schedule = ScheduleConfig(name="step", boundaries=("60%", "80%"), factors=(0.1,))
     config.train.steps = "200ep"

@@ -11,15 +11,11 @@ Ours: not yet run.
 """
 
 from cs231n_jax.config import Config
-from cs231n_jax.models import ModelConfig
 from experiments.configs import cifar10_resnet
 
 
 def get_config(text: str = "preresnet110") -> Config:
     """`text`: preresnet110, preresnet164 or preresnet1001, followed by /cifar100 if wanted."""
-    name, _, data = text.partition("/")
-    config = cifar10_resnet.get_config()
-    config.data.name = data or "cifar10"
-    config.model = ModelConfig(name=name, options={"num_classes": 100 if data == "cifar100" else 10})
+    config = cifar10_resnet.get_config(text)
     config.schedule.warmup = "400"
     return config

@@ -12,17 +12,13 @@ Ours: not yet run.
 """
 
 from cs231n_jax.config import Config
-from cs231n_jax.models import ModelConfig
 from cs231n_jax.optim import OptimizerConfig
 from experiments.configs import cifar10_resnet
 
 
 def get_config(data: str = "cifar10") -> Config:
     """`data`: cifar10 or cifar100."""
-    config = cifar10_resnet.get_config()
-    config.data.name = data
-    options = {"num_classes": 100 if data == "cifar100" else 10}
-    config.model = ModelConfig(name="stochastic_resnet110", options=options)
+    config = cifar10_resnet.get_config(f"stochastic_resnet110/{data}")
     config.optimizer = OptimizerConfig(name="nesterov", learning_rate=0.1, momentum=0.9, weight_decay=1e-4)
     config.train.steps = "500ep"
     return config

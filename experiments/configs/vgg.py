@@ -14,7 +14,6 @@ Ours: not yet run.
 """
 
 from cs231n_jax.config import Config
-from cs231n_jax.models import ModelConfig
 from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
 from experiments.configs import cifar10_resnet, imagenet
 
@@ -22,8 +21,7 @@ from experiments.configs import cifar10_resnet, imagenet
 def get_config(name: str = "vgg16_bn_cifar") -> Config:
     """`name`: vgg11 … vgg19, with _bn or without, with _cifar or without."""
     cifar = name.endswith("_cifar")
-    config = (cifar10_resnet if cifar else imagenet).get_config()
-    config.model = ModelConfig(name=name)
+    config = (cifar10_resnet if cifar else imagenet).get_config(name)
     if cifar:
         rate = 0.1 if "_bn" in name else 0.05
         config.optimizer = OptimizerConfig(name="nesterov", learning_rate=rate, momentum=0.9, weight_decay=5e-4)

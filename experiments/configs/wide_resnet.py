@@ -11,17 +11,13 @@ Ours: not yet run.
 """
 
 from cs231n_jax.config import Config
-from cs231n_jax.models import ModelConfig
 from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
 from experiments.configs import cifar10_resnet
 
 
 def get_config(text: str = "wrn28_10") -> Config:
     """`text`: wrn16_4 … wrn40_10, followed by /cifar100 if wanted; --config.model.options.drop_rate=0.3 for dropout."""
-    name, _, data = text.partition("/")
-    config = cifar10_resnet.get_config()
-    config.data.name = data or "cifar10"
-    config.model = ModelConfig(name=name, options={"num_classes": 100 if data == "cifar100" else 10})
+    config = cifar10_resnet.get_config(text)
     config.optimizer = OptimizerConfig(name="nesterov", learning_rate=0.1, momentum=0.9, weight_decay=5e-4)
     config.schedule = ScheduleConfig(name="step", boundaries=("60ep", "120ep", "160ep"), factors=(0.2,))
     config.train.steps = "200ep"
