@@ -5,17 +5,8 @@
 #
 #   CLAIM=runs PODS=4 ./launch/gke.sh [--dry-run] NAME IMAGE --workdir=/runs/a
 set -euo pipefail
-root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-
-dry=
-if [ "${1:-}" = --dry-run ]; then
-  dry=1
-  shift
-fi
-if [ $# -lt 2 ] || [[ $1 == -* || $2 == -* ]]; then
-  echo "usage: launch/gke.sh [--dry-run] NAME IMAGE [arguments of experiments.train]" >&2
-  exit 2
-fi
+words="NAME IMAGE"
+source "$(dirname -- "${BASH_SOURCE[0]}")/cluster.sh"
 name=$1 image=$2 claim=${CLAIM:-} pods=${PODS:-1} gpus=${GPUS:-8}
 shift 2
 for word in "$name" "$claim"; do

@@ -5,17 +5,8 @@
 #
 #   ./launch/tpu_vm.sh [--dry-run] NAME ZONE --workdir=/mnt/bucket/runs/a --config=experiments/configs/wide_resnet.py:wrn28_10
 set -euo pipefail
-root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-
-dry=
-if [ "${1:-}" = --dry-run ]; then
-  dry=1
-  shift
-fi
-if [ $# -lt 2 ] || [[ $1 == -* || $2 == -* ]]; then
-  echo "usage: launch/tpu_vm.sh [--dry-run] NAME ZONE [arguments of experiments.train]" >&2
-  exit 2
-fi
+words="NAME ZONE"
+source "$(dirname -- "${BASH_SOURCE[0]}")/cluster.sh"
 name=$1 zone=$2
 shift 2
 
