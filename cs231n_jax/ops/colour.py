@@ -1,4 +1,7 @@
-"""Random changes of the colours of a whole batch on the device: jitter and lighting."""
+"""Random changes of the colours of a whole batch on the device: jitter and lighting.
+
+Reference: torchvision.transforms.v2.functional for the single changes; `jitter` and `lighting` name their papers.
+"""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def conv(
         stride: step of the window, ≥ 1; one number or (height, width).
         padding: zeros around the image, ≥ 0; one number or ((top, bottom), (left, right)).
         dilation: distance between the taps of a filter, ≥ 1; one number or (height, width).
-        groups: the channels and the filters are split into this many independent groups.
+        groups: into how many independent groups the channels and the filters are split, ≥ 1.
 
     Returns:
         [n, p, q, o] in the dtype of x, p = ⌊(h + top + bottom − dilation·(kh − 1) − 1) / stride⌋ + 1, q likewise.

@@ -40,11 +40,11 @@ def drop_connect(
         x: examples [n, d].
         kernel: weights [d, m], of the same dtype as x.
         bias: [m], of the same dtype, or None.
-        drop_rate: 0, or between 1/512 and 511/512.
+        drop_rate: 0, or in [1/512, 511/512].
         shared_mask: one mask for the whole batch: to the dense layer it adds the random bits of one example and a pass
             over the kernel, forward and backward.
-        chunk_size: how many examples hold their masks at a time, 4·d·m bytes or more each. On a mesh that splits the
-            batch: a multiple of the number of devices, so that each of them always has something to do.
+        chunk_size: how many examples hold their masks at a time, ≥ 1: 4·d·m bytes or more each. On a mesh that splits
+            the batch: a multiple of the number of devices, so that each of them always has something to do.
 
     Returns:
         y [n, m] in the dtype of x. At inference use `moments`.
@@ -78,7 +78,7 @@ def moments(
         x: examples [n, d].
         kernel: weights [d, m], of the same dtype as x.
         bias: [m], of the same dtype, or None.
-        drop_rate: as in training.
+        drop_rate: as in `drop_connect`.
 
     Returns:
         (mean, var), each [n, m], of the dtype of x, at least float32.

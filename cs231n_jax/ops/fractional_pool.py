@@ -106,8 +106,8 @@ def random_sequence(key: PRNGKeyArray, size: int, out: int, *, overlapping: bool
 
     Args:
         key: PRNG key.
-        size: pixels along the axis.
-        out: regions along the axis.
+        size: pixels along the axis, ≥ 1.
+        out: regions along the axis, ≥ 1.
         overlapping: whether a region holds the border to the next one too: a_out = size − 1, else a_out = size.
 
     Returns:
@@ -128,8 +128,8 @@ def pseudorandom_sequence(u: float | Float[Array, ""], size: int, out: int, *, o
 
     Args:
         u: in (0, 1).
-        size: pixels along the axis.
-        out: regions along the axis.
+        size: pixels along the axis, ≥ 1.
+        out: regions along the axis, ≥ 1.
         overlapping: as in `random_sequence`.
 
     Returns:

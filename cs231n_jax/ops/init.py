@@ -49,7 +49,8 @@ def uniform(shape: tuple[int, ...], bound: float) -> Spec:
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
     """(fan_in, fan_out) of a kernel (..., in, out): the receptive field times the channels of one side.
 
-    With grouped convolutions `in` is the number of channels of one group and `out` that of all, as in torch.
+    With grouped convolutions `in` is the number of channels of one group and `out` that of all, as in torch. A shape
+    of fewer than two axes raises ValueError.
     """
     if len(shape) < 2:
         raise ValueError(f"a kernel needs at least two axes (in, out), got shape {shape}")
@@ -139,7 +140,7 @@ def draw(spec: Spec, seed: int, path: str) -> np.ndarray:
 
     Args:
         spec: the specification.
-        seed: the run's seed.
+        seed: the run's seed, any integer.
         path: the leaf's path, such as "stage1/block1/conv1/kernel".
 
     Returns:

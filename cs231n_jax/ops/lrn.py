@@ -18,9 +18,9 @@ def local_response_norm(
     Args:
         x: [..., c], float.
         size: number of neighbouring channels, odd.
-        alpha: weight of the sum of squares.
-        beta: the power.
-        k: the constant.
+        alpha: weight of the sum of squares, ≥ 0.
+        beta: the power, ≥ 0.
+        k: the constant, > 0.
 
     Returns:
         y in the shape and dtype of x, computed in at least float32.

@@ -67,7 +67,7 @@ def random_resized_crop(
 def random_boxes(
     key: Key[Array, ""], n: int, shape: tuple[int, int], area: tuple[float, float], ratio: tuple[float, float]
 ) -> Boxes:
-    """Draw the rectangles of `random_resized_crop` for n images of shape (height, width)."""
+    """Draw the rectangles of `random_resized_crop`, torchvision's, for n images of shape (height, width)."""
     height, width = shape
     numbers = jax.random.uniform(key, (2 * TRIES + 2, n), jnp.float32)
     areas = height * width * (area[0] + (area[1] - area[0]) * numbers[:TRIES])

@@ -140,7 +140,7 @@ def rmsprop(
         momentum: in [0, 1); above 0: b ← momentum·b + g / (√s + eps); x ← x − learning_rate·b. A 0 of Python keeps no
             slot; of a 0 in an array, such as optax.inject_hyperparams makes, the value is not known, so it does.
         rate_inside: with momentum, b ← momentum·b + learning_rate·g / (√s + eps); x ← x − b, as optax and TensorFlow.
-        initial_accumulator: s before the first update.
+        initial_accumulator: s before the first update, ≥ 0.
         eps_inside_sqrt: √(s + eps) in place of √s + eps, as optax and TensorFlow.
         state_dtype: of the slots; that of the parameters by default.
 
