@@ -1,16 +1,16 @@
 """The conditions under which everything is tested: eight devices, strict types, no warnings."""
 
 import jax
+import jaxtyping
 import pytest
 from absl import flags
-from jaxtyping import install_import_hook
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS.mark_as_parsed()  # grain reads absl flags
 
-_hook = install_import_hook(("cs231n_jax.ops", "cs231n_jax.optim"), "beartype.beartype")
+_hook = jaxtyping.install_import_hook(("cs231n_jax.ops", "cs231n_jax.optim"), "beartype.beartype")
 
 
 @pytest.fixture
@@ -18,6 +18,22 @@ def x64():
     """Float64 for the length of one test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def optimised():
+    """Programs as users have them, for the length of one test."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture
+def unchecked():
+    """Annotations are not looked at for the length of one test, as they are not where a user calls."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 # The files that take longest, longest first: two processes that take one file at a time then end together.
@@ -41,6 +57,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_configure(config):
-    """Keep compiled programs between runs of the tests, beside pytest's own cache."""
+    """Compile quickly, for most programs run once, and keep what is compiled beside pytest's own cache."""
+    jax.config.update("jax_disable_most_optimizations", True)
     jax.config.update("jax_compilation_cache_dir", str(config.rootpath / ".pytest_cache" / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -37,7 +37,7 @@ def paired_difference(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     return float(np.mean(difference)), float(error)
 
 
-def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Expected calibration error: Σ_b n_b/N · |accuracy of bin b − its mean confidence|, bins of equal width.
 
     Confidence is the largest probability; bin b holds confidences in (b/B, (b+1)/B].
@@ -46,8 +46,8 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int =
     """
     confidence = np.max(probabilities, axis=-1)
     right = np.argmax(probabilities, axis=-1) == labels
-    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gaps = np.bincount(index, right - confidence, minlength=bins)
+    index = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    gaps = np.bincount(index, right - confidence, minlength=BINS)
     return float(np.sum(np.abs(gaps)) / len(labels))
 
 

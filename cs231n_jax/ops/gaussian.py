@@ -27,9 +27,9 @@ from cs231n_jax.ops import activations
 from cs231n_jax.ops.precision import at_least_float32
 
 
-def _kolmogorov(points: int = 20, low: float = 0.2, high: float = 3.5) -> tuple[np.ndarray, np.ndarray]:
+def _kolmogorov() -> tuple[np.ndarray, np.ndarray]:
     """Scales 2t and weights, of sum 1, of the mixture, with f(t) = 8t Σ_k (−1)^(k − 1) k² exp(−2k²t²)."""
-    t, k = np.geomspace(low, high, points), np.arange(1, 50)[:, None]
+    t, k = np.geomspace(0.2, 3.5, 20), np.arange(1, 50)[:, None]
     weights = t * 8 * t * ((-1.0) ** (k - 1) * k**2 * np.exp(-2 * k**2 * t**2)).sum(0)  # dt = t dlog t
     return 2 * t, weights / weights.sum()
 

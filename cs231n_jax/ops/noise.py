@@ -29,15 +29,12 @@ def dropout(key: PRNGKeyArray, x: Float[Array, "*n"], *, drop_rate: float) -> Fl
 
     Raises:
         ValueError: if drop_rate is outside [0, 1).
+        TypeError: if x does not hold floats.
 
     Reference: Srivastava et al. 2014, sections 4 and 10 (the scaling at training time).
     *Deviation* from the paper: scaled in training ("inverted"), as in torch and flax, and not at test time.
     """
-    _check_rate(drop_rate)
-    if drop_rate == 0:
-        return x
-    kept = jax.random.bernoulli(key, 1.0 - drop_rate, x.shape)
-    return jnp.where(kept, x / (1.0 - drop_rate), jnp.zeros_like(x))
+    return _dropped(key, x, drop_rate, x.shape)
 
 
 def spatial_dropout(
@@ -58,15 +55,25 @@ def spatial_dropout(
         y in the shape and dtype of x. At inference it is the identity: do not call it.
 
     Raises:
-        ValueError: if drop_rate is outside [0, 1).
+        ValueError: if drop_rate is outside [0, 1), or x has no axis of channels behind that of examples.
+        TypeError: if x does not hold floats.
 
     Reference: Tompson, Goroshin, Jain, LeCun, Bregler 2015, "Efficient Object Localization Using Convolutional
     Networks", section 3.2. As in torch's Dropout2d; *Deviation* from the paper: scaled in training, as `dropout`.
     """
+    if x.ndim < 2:
+        raise ValueError(f"x has the shape {list(x.shape)}; it must be maps [N, ..., C], so give it both axes.")
+    return _dropped(key, x, drop_rate, (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1]))
+
+
+def _dropped(key: Array, x: Array, drop_rate: float, shape: tuple[int, ...]) -> Array:
+    """x by one mask of a shape that broadcasts to its own."""
     _check_rate(drop_rate)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(f"x is {x.dtype}; it must hold floats, so cast it before.")
     if drop_rate == 0:
         return x
-    kept = jax.random.bernoulli(key, 1.0 - drop_rate, (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1]))
+    kept = jax.random.bernoulli(key, 1.0 - drop_rate, shape)
     return jnp.where(jnp.broadcast_to(kept, x.shape), x / (1.0 - drop_rate), jnp.zeros_like(x))
 
 

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 
 Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]
 
 
-def pair(value: int | Sequence[int], name: str, least: int = 1) -> Pair:
+def pair(value: int | Sequence[int], name: str) -> Pair:
     """Return `(value, value)` for an integer, or a sequence of two integers as a tuple.
 
     Args:
-        value: an integer, or one integer for the height and one for the width; each at least `least`.
+        value: an integer, or one integer for the height and one for the width; each at least 1.
         name: what the value is called in an error message.
-        least: smallest value allowed.
 
     Raises:
-        ValueError: if there are not two values or one of them is too small.
+        ValueError: if there are not two values or one of them is no integer or too small.
     """
-    both = (value, value) if isinstance(value, int) else tuple(value)
-    if len(both) != 2 or any(v < least for v in both):
-        raise ValueError(f"{name} is {value!r}; it must be an integer or (height, width), each at least {least}.")
+    both = tuple(value) if isinstance(value, Sequence) else (value, value)
+    if len(both) != 2 or not all(isinstance(v, Integral) and v >= 1 for v in both):
+        raise ValueError(f"{name} is {value!r}; it must be an integer or (height, width), each at least 1.")
     return both
 
 

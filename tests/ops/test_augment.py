@@ -104,12 +104,13 @@ def test_standardize(given, made, tolerance, x64):
     [
         (lambda x: augment.random_crop(KEY, x, padding=1, mode="mirror"), ValueError, "'zeros' or 'reflect'"),
         (lambda x: augment.random_crop(KEY, x, padding=-1), ValueError, "at least 0"),
+        (lambda x: augment.random_crop(KEY, x, padding=1.5), ValueError, "padding is 1.5; it must be a whole number"),
         (lambda x: augment.random_crop(KEY, x, padding=7, mode="reflect"), ValueError, "shorter than the image"),
         (lambda x: augment.standardize(x, (0.5,), STD), ValueError, "3 channels"),
         (lambda x: augment.standardize(x, MEAN, (1.0, 0.0, 1.0)), ValueError, "positive"),
         (lambda x: augment.standardize(x.astype(jnp.int32), MEAN, STD), TypeError, "uint8 in 0…255"),
     ],
 )
-def test_impossible_arguments(call, error, message):
+def test_impossible_arguments(call, error, message, unchecked):
     with pytest.raises(error, match=message):
         call(jnp.asarray(images(2)))

@@ -161,8 +161,10 @@ def test_global_drop_path_lets_one_column_pass():
         (lambda key, x: noise.stochastic_depth(key, x, drop_rate=1.5), "drop_rate is 1.5"),
         (lambda key, x: noise.stochastic_depth(key, x, drop_rate=0.5, gate="pixel"), "'row'"),
         (lambda key, x: noise.local_drop_path(key, 11, drop_rate=0.5), "1 to 10"),
+        (lambda key, x: noise.spatial_dropout(key, x[0], drop_rate=0.5), r"x has the shape \[3\]; it must be maps"),
+        (lambda key, x: noise.dropout(key, x.astype(int), drop_rate=0.5), "x is int32; it must hold floats"),
     ],
 )
-def test_wrong_arguments_are_named(call, message):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_arguments_are_named(call, message, unchecked):
+    with pytest.raises((TypeError, ValueError), match=message):
         call(jax.random.key(0), jnp.ones((2, 3)))
