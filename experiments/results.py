@@ -49,13 +49,14 @@ RUNS = (
     Run("cifar10_resnet:resnet44", "CIFAR-10", "7.17"),
     Run("cifar10_resnet:resnet56", "CIFAR-10", "6.97"),
     Run("cifar10_resnet:resnet110", "CIFAR-10", "6.43"),
+    Run("tiny_shakespeare:lstm ²", "tiny Shakespeare, validation", "–"),
 )
 LOADED = ["published ResNet-20 weights, loaded", "CIFAR-10", "8.27 %", "8.27 %", "–", "–"]
 LOADED_BY = "`tests/interop/test_resnet20.py`"
 
 
 def results() -> str:
-    """Test errors of the recorded runs after their last update, and of the averages of their snapshots."""
+    """Test errors, or nats a character, of the recorded runs after their last update, and of averages of snapshots."""
     header = ["config", "data", "error", "paper", "hardware, time", "seeds", "record or command"]
     rows = []
     for run in RUNS:
@@ -126,7 +127,7 @@ def _recorded(run: Run) -> list[list[str]]:
     cores = record.read_json(PINNED / run.name / "environment.json")["cpu"]["cores"]
     source = " ".join(part for part in (f"`{run.command}`," if run.command else "", f"`experiments/pinned/{run.name}`"))
     hardware = f"{cores} CPU cores{run.hardware}, {found['train_seconds']:,.0f} s"
-    error = _error(found["eval"]["accuracy"])
+    error = _score(found["eval"])
     members = found.get("members", [])
     averages = [m for m in members if not m["name"].startswith("snapshot")]
     last = [m for m in members if m not in averages][-1:]
@@ -136,6 +137,10 @@ def _recorded(run: Run) -> list[list[str]]:
     return [first] + [
         [f"– {m['name']}", "", f"{_error(m['accuracy'])} ({m['wrong']} wrong)", "", "", "", ""] for m in averages
     ]
+
+
+def _score(found: dict[str, float]) -> str:
+    return f"{found['loss']:.3f} nats" if "perplexity" in found else _error(found["accuracy"])
 
 
 def _error(accuracy: float) -> str:
