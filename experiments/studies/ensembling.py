@@ -32,7 +32,9 @@ One run: half a cosine. Moving average: of that run's weights, after every updat
 last quarter, weights averaged there. FGE: triangles between 0.05 and 0.01 in the last 40 %. Snapshots: cosine cycles
 from 0.1. Short runs: independent, with a cosine each, together as long as the single run. Full runs: independent, each
 as long as the single run. A budget of 1 is the price of the single run. Averaged weights have batch statistics of
-their own, gathered over the training data.
+their own, gathered over the training data. The time below is that of the call that printed this page, which does
+not train again what an earlier call finished; seedN.json says where each seed was trained (of recorded studies in
+experiments/pinned).
 
 Published, with other networks and budgets, error in percent. Snapshot ensembles (Huang et al. 2017, table 1),
 ResNet-110: CIFAR-100 single 28.02, short independent cycles 24.54, snapshots 24.19; CIFAR-10 5.52, 6.66, 5.32.
