@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from cs231n_jax.decode.prompt import Carry, Step, check_stop, empty, feed, put
+from cs231n_jax.decode.ranking import largest
 from cs231n_jax.ops.precision import at_least_float32
 from cs231n_jax.typing import Array
 
@@ -146,11 +147,11 @@ def extend(
         end, v = check_stop(stop, logits), logits.shape[-1]
         gained = jax.nn.log_softmax(logits.astype(state.log_probs.dtype)).reshape(n, b, v)
         totals = gained + state.log_probs[..., None]
-        ranked, index = lax.top_k(totals.reshape(n, b * v), min(2 * b, b * v))  # at most B of them are stop tokens
+        ranked, index = largest(totals.reshape(n, b * v), min(2 * b, b * v))  # at most B of them are stop tokens
         parent, token = index // v, index % v
         tokens = put(_take(state.tokens, parent), state.t, token)
         ends = (token == end) & ~state.over()[:, None]
-        log_probs, chosen = lax.top_k(jnp.where(token == end, -jnp.inf, ranked), b)
+        log_probs, chosen = largest(jnp.where(token == end, -jnp.inf, ranked), b)
         rows = jnp.arange(n, dtype=jnp.int32)[:, None] * b + _take(parent, chosen)
         return Beams(
             tokens=_take(tokens, chosen),
@@ -188,7 +189,7 @@ def _add(
     new = _hypotheses(tokens, jnp.where(ends, log_probs, -jnp.inf), length, normalise)
     new = new._replace(ended=new.scores > -jnp.inf)
     both = jax.tree.map(lambda a, b: jnp.concatenate((a, b), 1), pool, new)
-    order = lax.top_k(both.scores, pool.scores.shape[1])[1]
+    order = largest(both.scores, pool.scores.shape[1])[1]
     return jax.tree.map(lambda x: _take(x, order), both)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from cs231n_jax.decode.ranking import largest
 from cs231n_jax.ops.precision import at_least_float32
 from cs231n_jax.typing import Array
 
@@ -58,7 +59,7 @@ def top_k(k: int) -> Filter:
         raise ValueError(f"top_k is {k}; it must be at least 1, or leave it out to keep all tokens")
 
     def keep(logits: Array) -> Array:
-        index = jax.lax.top_k(logits, min(k, logits.shape[-1]))[1]  # of equal ones the first come first
+        index = largest(logits, min(k, logits.shape[-1]))[1]
         return _only(logits, index, jnp.ones_like(index, bool))
 
     return keep
