@@ -1,5 +1,6 @@
 """docs/performance.md: the pages of all benchmarks in one table, ours beside its rivals."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,6 +99,23 @@ def ensembling(rows: Rows) -> list[Line]:
     ]
 
 
+def recurrent(rows: Rows) -> list[Line]:
+    """Recurrent layers, forward and backward, beside flax's, and torch's time."""
+    return [
+        Line(
+            f"{row['cell']}, {row['shape']}",
+            "ms",
+            row["ours, ms"],
+            "flax",
+            row["flax, ms"],
+            *re.findall(r"\d[\d.]*", row["ratio to flax"]),
+            torch=row.get("torch, ms", ""),
+        )
+        for row in rows
+        if row["ours, ms"]
+    ]
+
+
 SUMMARIES: dict[str, Callable[[Rows], list[Line]]] = {
     "startup": startup,
     "families": families,
@@ -105,6 +123,7 @@ SUMMARIES: dict[str, Callable[[Rows], list[Line]]] = {
     "regularizers": regularizers,
     "dropconnect": dropconnect,
     "ensembling": ensembling,
+    "recurrent": recurrent,
 }
 
 

@@ -1,11 +1,14 @@
 """Recurrent layers beside flax's and torch's, forward and backward, float32.
 
 Every program computes the outputs and the gradients of inputs and weights. "scan" is the same step under `lax.scan`
-with jax's own derivative; the ratios say what our derivative and the products in the loop are worth. Rounds of all
-programs alternate; "ratio to …" is the median over rounds of ours over that rival with its 95 % interval, below 1 is
-faster. "MB held" are the temporaries of ours and of the scan, from the compiler's own analysis.
+with jax's own derivative; the ratios say what our derivative and the products in the loop are worth. Each of ours, scan
+and flax is compiled three times; rounds of all programs alternate. Times are medians over rounds of the mean over
+compilations; "ratio to …" is the median over rounds of ours over that rival with its 95 % interval, which draws rounds
+and compilations; below 1 is faster. "MB held" are the temporaries of ours and of the scan, from the compiler's own
+analysis.
 
-The rows at the end compile the LSTM at two lengths: the loop stays one, so the seconds must not grow with it.
+The rows at the end compile the LSTM at two lengths, in seconds of the processor: the loop stays one, so they must not
+grow with it.
 """
 
 import time
@@ -43,6 +46,8 @@ class Shape(NamedTuple):
 
 SHAPES = (Shape(64, 64, 256, 512), Shape(50, 50, 128, 128), Shape(8, 64, 256, 512))
 LENGTHS = (16, 256)
+COPIES = 3  # of each program, compiled one after the other: compilation and place in memory alone make some percent
+REST = 0.02  # seconds after torch: its threads spin for a while, on the cores that the next program wants
 
 Program = Callable[[], object]
 
@@ -54,7 +59,7 @@ def run(quick: bool) -> list[dict]:
         quick: one small shape and few rounds.
     """
     shapes = (Shape(4, 6, 8, 16),) if quick else SHAPES
-    rows = [row(cell, shape, 3 if quick else 40) for cell in GATES for shape in shapes]
+    rows = [row(cell, shape, 3 if quick else 20) for cell in GATES for shape in shapes]
     return [*rows, *compile_times(Shape(4, 6, 8, 16) if quick else SHAPES[1], 1 if quick else 3)]
 
 
@@ -68,36 +73,39 @@ def row(cell: str, shape: Shape, count: int, clock: Callable[[], float] = time.p
         clock: as for `rounds.interleave`.
     """
     x, dy, weights = draw(cell, shape)
-    ours = compiled(lambda weights, x: LAYERS[cell](x, weights)[0], weights, x, dy)
-    scan = compiled(lambda weights, x: scanned(cell, x, weights), weights, x, dy)
-    programs = {
-        "ours": call(ours, weights, x, dy),
-        "scan": call(scan, weights, x, dy),
-        "flax": of_flax(nn.RNN(FLAX[cell](shape.hidden)), x, dy),
+    flax = nn.RNN(FLAX[cell](shape.hidden))
+    sides: dict[str, tuple[Callable, Any]] = {
+        "ours": (lambda weights, x: LAYERS[cell](x, weights)[0], weights),
+        "scan": (lambda weights, x: scanned(cell, x, weights), weights),
+        "flax": (flax.apply, flax.init(jax.random.key(0), x)),
     }
+    made = {side: [compiled(*sides[side], x, dy) for _ in range(COPIES)] for side in sides}
+    programs = {f"{side}{i}": call(made[side][i], sides[side][1], x, dy) for i in range(COPIES) for side in sides}
     if find_spec("torch"):
-        programs["torch"] = of_torch(cell, shape, x, dy)
-    seconds = rounds.interleave(programs, count, clock)
+        programs |= {"torch0": of_torch(cell, shape, x, dy), "(rest)": lambda: time.sleep(REST)}
+    timed = rounds.interleave(programs, count, clock)
+    seconds = {side: np.stack([timed[f"{side}{i}"] for i in range(COPIES)]) for side in sides}
+    seconds |= {"torch": timed["torch0"][None]} if "torch0" in timed else {}
     found: dict[str, Any] = {"cell": cell, "shape": str(shape)}
-    found |= {f"{name}, ms": round(1e3 * float(np.median(values)), 1) for name, values in seconds.items()}
-    for rival in list(programs)[1:]:
+    found |= {f"{name}, ms": round(1e3 * float(np.median(values.mean(0))), 1) for name, values in seconds.items()}
+    for rival in list(seconds)[1:]:
         ratio, low, high = rounds.ratio(seconds["ours"], seconds[rival])
         found[f"ratio to {rival}"] = f"{ratio:.2f} ({low:.2f} to {high:.2f})"
-    held = [round(program.memory_analysis().temp_size_in_bytes / 1e6, 1) for program in (ours, scan)]
+    held = [round(made[side][0].memory_analysis().temp_size_in_bytes / 1e6, 1) for side in ("ours", "scan")]
     return found | {"MB held": held[0], "MB held by the scan": held[1]}
 
 
 def compile_times(shape: Shape, count: int) -> list[dict]:
-    """Seconds from tracing to the program, of the LSTM forward and backward, the best of `count`."""
+    """Seconds of the processor from tracing to the program, of the LSTM forward and backward, the best of `count`."""
     rows = []
     for steps in LENGTHS:
         x, dy, weights = draw("lstm", shape._replace(steps=steps))
         seconds = []
         for _ in range(count):
             jax.clear_caches()
-            start = time.perf_counter()
+            start = time.process_time()
             compiled(lambda weights, x: recurrent.lstm(x, weights)[0], weights, x, dy)
-            seconds.append(time.perf_counter() - start)
+            seconds.append(time.process_time() - start)
         found = {"cell": "lstm", "shape": str(shape._replace(steps=steps)), "compile, s": round(min(seconds), 2)}
         rows.append(found)
     return rows
@@ -142,12 +150,6 @@ def compiled(layer: Callable, weights: Any, x: jax.Array, dy: jax.Array) -> Any:
 def call(program: Any, *arrays: Any) -> Program:
     """A call that waits."""
     return lambda: jax.block_until_ready(program(*arrays))
-
-
-def of_flax(layer: nn.RNN, x: jax.Array, dy: jax.Array) -> Program:
-    """Flax's layer on the same batch."""
-    weights = layer.init(jax.random.key(0), x)
-    return call(compiled(layer.apply, weights, x, dy), weights, x, dy)
 
 
 def of_torch(cell: str, shape: Shape, x: jax.Array, dy: jax.Array) -> Program:

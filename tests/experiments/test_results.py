@@ -23,6 +23,13 @@ def test_docs_performance_is_composed_of_the_pages(tmp_path):
     assert (tmp_path / "performance.md").read_bytes() == there, "python -m experiments.results --write"
 
 
+def test_recurrent_layers_are_compared_with_flax_where_they_were_timed():
+    timed = {"cell": "lstm", "shape": "N 64", "ours, ms": "1.5", "flax, ms": "2", "torch, ms": "1.6"}
+    compiled = {"cell": "lstm", "shape": "N 50", "ours, ms": "", "compile, s": "0.3"}
+    (line,) = performance.recurrent([{**timed, "ratio to flax": "0.75 (0.7 to 0.81)"}, compiled])
+    assert line == performance.Line("lstm, N 64", "ms", "1.5", "flax", "2", "0.75", "0.7", "0.81", "1.6")
+
+
 def test_a_number_that_was_changed_by_hand_is_put_right():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "26.63 %" in text
