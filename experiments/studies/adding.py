@@ -15,7 +15,7 @@ from cs231n_jax.typing import Array, Params
 CONSTANT = 1 / 6  # mean squared error of the answer 1: the variance of the sum of two numbers from U(0, 1)
 EVERY = 100  # updates of one call, and of one mean of the loss
 GATES = {"RNN": 1, "LSTM": 4, "GRU": 3}
-LAYERS = {"RNN": recurrent.rnn, "LSTM": recurrent.lstm, "GRU": recurrent.gru}
+LAYERS: dict[str, Callable[..., Any]] = {"RNN": recurrent.rnn, "LSTM": recurrent.lstm, "GRU": recurrent.gru}
 
 
 class Net(NamedTuple):
@@ -59,7 +59,7 @@ def examples(random: np.random.Generator, count: int, steps: int) -> tuple[np.nd
 
 
 def start(net: Net, seed: int) -> Params:
-    """Orthogonal hidden weights times the gain, input weights from N(0, 1/H), a forget bias of 1, the answer 1/H."""
+    """Orthogonal hidden weights times the gain, input weights from N(0, 1/2), answer N(0, 1/H), a forget bias of 1."""
     h, gates = net.hidden, GATES[net.cell]
     specs = {
         "input": init.lecture_xavier((2, gates * h)),
@@ -74,10 +74,8 @@ def start(net: Net, seed: int) -> Params:
 
 def answers(cell: str, params: Params, x: Array) -> Array:
     """The net's answers [N] to sequences [N, T, 2]."""
-    weights: Any = cells.Weights(params["input"], params["hidden"], params["bias"])
-    if cell == "GRU":
-        weights = cells.GruWeights(*weights, params["candidate_bias"])
-    outputs, _ = LAYERS[cell](x, weights)
+    kind = cells.GruWeights if cell == "GRU" else cells.Weights
+    outputs, _ = LAYERS[cell](x, kind(**{name: params[name] for name in kind._fields}))
     return (outputs[:, -1] @ params["answer"])[:, 0] + params["answer_bias"][0]
 
 

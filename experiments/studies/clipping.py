@@ -96,7 +96,7 @@ def _figure(
 ) -> Path:
     figure, (left, middle, right) = canvas(1, 3)
     extent = (wall.LEFT, wall.RIGHT, wall.LOW, wall.HIGH)
-    picture = left.imshow(surface.losses, origin="lower", extent=extent, aspect="auto", cmap="Greys")
+    picture = left.contourf(surface.losses, 8, origin="lower", extent=extent, cmap="Greys")
     figure.colorbar(picture, ax=left, label="loss")
     for way, path in surface.paths.items():
         left.plot(*path.T, ".-", markersize=3, linewidth=0.8, label=f"clipping: {way}")
@@ -106,7 +106,12 @@ def _figure(
         norms = found["global norm"].norm.reshape(len(setting.gains), -1)[index]
         middle.hist(np.log10(norms[norms > 0]), bins=60, histtype="step", label=f"gain {gain:g}")
     middle.axvline(0, color="gray", linestyle=":", label="where it is clipped")
-    middle.set(yscale="log", xlabel="log₁₀ of the gradient's norm before clipping", ylabel="updates", title="all rates")
+    middle.set(
+        yscale="log",
+        xlabel="log₁₀ of the gradient's norm before clipping",
+        ylabel="updates",
+        title="gradients of the clipped runs",
+    )
     middle.legend(fontsize="small")
     for gain in setting.gains:
         for way, style in zip(WAYS, (":", "-")):

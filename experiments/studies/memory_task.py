@@ -122,7 +122,7 @@ def _sentence(setting: Setting, rows: list[dict[str, Any]]) -> str:
         beyond = next((row for row in rows if row["cell"] == cell and row["steps"] > length), None)
         more = "nothing longer was tried"
         if beyond is not None:
-            more = f"at {beyond['steps']} {beyond['solved']} do, and the mean error is {beyond['error']:.3f}"
+            more = f"at {beyond['steps']} steps {beyond['solved']} do, and the mean error is {beyond['error']:.3f}"
         told.append(f"{cell} up to {length} steps ({more})")
     further = min(length for cell, length in far.items() if cell != "RNN") > far["RNN"]
     verdict = "agrees with" if further else "does not bear out"

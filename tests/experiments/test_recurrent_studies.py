@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from cs231n_jax import optim
-from experiments.studies import adding, memory_task, wall
+from cs231n_jax.train.assemble import assemble
+from experiments.studies import adding, memory_task, tbptt, wall
 from tests.references import recurrent as reference
 
 # --- the adding problem ---
@@ -131,3 +132,29 @@ def test_descent_takes_steps_along_the_clipped_gradient(x64):
         slope = np.asarray(gradient(before))
         np.testing.assert_allclose(after - before, -slope * min(1, 0.1 / np.linalg.norm(slope)), rtol=1e-6)
     np.testing.assert_allclose(losses, [float(wall.unit_loss(point)) for point in path[-1]], rtol=1e-10)
+
+
+# --- windows ---
+
+
+def test_every_window_shows_the_same_characters_in_the_same_order():
+    setting = tbptt.Setting(rows=1, streams=3, hidden=2)
+    seen = {}
+    for window in tbptt.RATES:
+        updates = tbptt.ROW // window
+        pipeline = assemble(tbptt.config_of(setting, window, updates)).pipeline
+        batches = [pipeline.batch(step) for step in range(updates)]
+        seen[window] = [np.concatenate([batch[name] for batch in batches], axis=1) for name in ("token", "target")]
+        assert seen[window][0].size == setting.characters
+        starts = sum(batch["start"].sum() for batch in batches)
+        assert starts == (3 if window == tbptt.ROW else 5)  # two streams begin anew once more, at turns of their own
+    for both in seen.values():
+        np.testing.assert_array_equal(both, seen[1])
+
+
+@pytest.mark.parametrize(("dear", "words"), [(7.0, "is not what is slow"), (70.0, "is what is slow")])
+def test_the_answer_about_speed_follows_the_numbers(dear, words):
+    row = {"updates": 8, "± loss": 0.1, "± µs": 0.1, "MB held": 2.0}
+    rows = [{**row, "window": 1, "loss": 1.5, "µs": 8.0}, {**row, "window": 1024, "loss": 3.2, "µs": dear}]
+    assert words in tbptt._sentence(tbptt.Setting(), rows)
+    assert "that of the best window 1.50" in tbptt._sentence(tbptt.Setting(), rows)
