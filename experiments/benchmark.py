@@ -17,7 +17,7 @@ from absl import flags
 
 from cs231n_jax.report.console import ConsoleReporter
 from experiments import benchmarks, pages, performance
-from experiments.overrides import UsageError, nearest
+from experiments.overrides import chosen
 
 _QUICK = flags.DEFINE_bool("quick", False, "Fewer rounds: to see that it works, not for numbers.")
 _PAGES = flags.DEFINE_string("pages", "", "A folder for a page NAME.md of each benchmark.")
@@ -35,16 +35,9 @@ def registry() -> dict[str, ModuleType]:
 def main(arguments: list[str]) -> None:
     """Run the benchmarks that are named and print their tables."""
     known = registry()
-    names = list(known) if arguments == ["all"] else arguments
+    names = chosen("benchmark", arguments, {name: module.TITLE for name, module in known.items()})
     if not names:
-        raise UsageError(f"name a benchmark: {', '.join(known)}; or: list, all")
-    if names == ["list"]:
-        for name, module in known.items():
-            print(f"{name:20} {module.TITLE}")
         return
-    for name in names:
-        if name not in known:
-            raise UsageError(f"no benchmark is called {name!r}{nearest(name, known)}; there are {', '.join(known)}")
     jax.config.update("jax_enable_compilation_cache", False)  # compile times are measured too
     results = {}
     with ConsoleReporter() as reporter:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import runpy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,29 @@ def check(arguments: Sequence[str]) -> None:
     config = load(given[-1])
     for path in paths:
         _walk(config, path)
+
+
+def chosen(kind: str, arguments: Sequence[str], known: Mapping[str, str]) -> list[str]:
+    """The names given on the command line, for "all" all there are; for "list" none, after printing each.
+
+    Args:
+        kind: what is chosen from, for messages.
+        arguments: the command line without flags.
+        known: name -> what it is, in one line.
+
+    Raises:
+        UsageError: there is no name, or one that is not known; the message names the nearest right one.
+    """
+    if not arguments:
+        raise UsageError(f"name a {kind}: {', '.join(known)}; or: list, all")
+    if arguments == ["list"]:
+        print(*(f"{name:20} {about}" for name, about in known.items()), sep="\n")
+        return []
+    names = list(known) if arguments == ["all"] else list(arguments)
+    for name in names:
+        if name not in known:
+            raise UsageError(f"no {kind} is called {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+    return names
 
 
 def load(text: str) -> Any:

@@ -7,9 +7,19 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import TracebackType
 
 from experiments import allocator
 
+
+def _aborted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        print("aborted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _aborted  # while all that follows is imported, too
 allocator.keep_pages()  # before anything starts threads
 allocator.collect_rarely()
 

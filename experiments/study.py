@@ -12,7 +12,7 @@ from PIL import Image
 
 from cs231n_jax.report.console import ConsoleReporter
 from experiments import pages, studies
-from experiments.overrides import UsageError, nearest
+from experiments.overrides import chosen
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/studies", "Where figures and numbers go.")
 _PAGES = flags.DEFINE_string("pages", "", "A folder for a page NAME.md and the figure of each study.")
@@ -22,20 +22,11 @@ _QUICK = flags.DEFINE_bool("quick", False, "Fewer repeats and updates: to see th
 def main(arguments: list[str]) -> None:
     """Run the studies that are named and print what they found."""
     known = studies.registry()
-    names = list(known) if arguments == ["all"] else arguments
-    if not names:
-        raise UsageError(f"name a study: {', '.join(known)}; or: list, all")
-    if names == ["list"]:
-        for name, study in known.items():
-            print(f"{name:20} {(study.__doc__ or '').splitlines()[0]}")
-        return
-    for name in names:
-        if name not in known:
-            raise UsageError(f"no study is called {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+    names = chosen("study", arguments, {name: (study.__doc__ or "").splitlines()[0] for name, study in known.items()})
     workdir = Path(_WORKDIR.value)
-    workdir.mkdir(parents=True, exist_ok=True)
     with ConsoleReporter() as reporter:
         for name in names:
+            workdir.mkdir(parents=True, exist_ok=True)
             start = time.perf_counter(), time.process_time()
             result = known[name](workdir, _QUICK.value)
             seconds, processor = time.perf_counter() - start[0], time.process_time() - start[1]

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cs231n_jax.typing import Schedule
 
 
@@ -56,8 +58,8 @@ def learning_rate(path: Path, schedule: Schedule, total_steps: int) -> Path:
 
 def _draw_rate(axis: Any, schedule: Schedule, total_steps: int) -> None:
     """The schedule at every update, or at about 1,000 of them."""
-    grid = sorted({round(i * (total_steps - 1) / 1000) for i in range(1001)})
-    axis.plot(grid, [float(schedule(step)) for step in grid])
+    grid = np.unique(np.linspace(0, total_steps - 1, 1001).round().astype(np.int32))
+    axis.plot(grid, schedule(grid))
 
 
 def _save(figure: Any, path: Path) -> Path:

@@ -15,7 +15,7 @@ import numpy as np
 from cs231n_jax.metrics import scores
 from cs231n_jax.train import average, record, sharding, snapshots
 from cs231n_jax.train.assemble import Assembly
-from cs231n_jax.train.evaluate import device_batches
+from cs231n_jax.train.evaluate import outputs
 from cs231n_jax.train.members import Member, load
 from cs231n_jax.train.signals import Interrupted
 from cs231n_jax.train.state import stream_key
@@ -25,6 +25,7 @@ Row = dict[str, Any]  # name, accuracy in [0, 1], loss in nats, wrong and total 
 COLUMNS = ("", "accuracy", "loss", "wrong", "calibration error")
 
 Stop = Callable[[], bool]
+Weights = tuple[Params, ModelState]
 
 
 class Comparison(NamedTuple):
@@ -33,7 +34,7 @@ class Comparison(NamedTuple):
     rows: list[Row]
     pairs: list[dict[str, Any]]  # a, b: two members; disagreement, error_correlation
     sizes: list[dict[str, Any]]  # members: the newest so many; accuracy of their averaged predictions, standard_error
-    weights: tuple[Params, ModelState]  # the average of the weights, with statistics of its own
+    weights: Weights  # the average of the weights, with statistics of its own
 
 
 def columns(rows: list[Row]) -> tuple[str, ...]:
@@ -151,13 +152,13 @@ class Evaluator:
         self._assembly, self._should_stop = assembly, should_stop
         mesh, task = assembly.mesh, assembly.task
 
-        def predict(params: Params, model_state: ModelState, batch: Batch) -> tuple[jax.Array, jax.Array]:
-            logits = task.predict(sharding.whole(params, mesh), model_state, batch)
+        def predict(weights: Weights, batch: Batch) -> tuple[jax.Array, jax.Array]:
+            logits = task.predict(sharding.whole(weights[0], mesh), weights[1], batch)
             return jax.nn.log_softmax(logits), task.labels(batch)[1]
 
-        def predict_all(weights: list[tuple[Params, ModelState]], batch: Batch) -> tuple[jax.Array, jax.Array]:
+        def predict_all(weights: list[Weights], batch: Batch) -> tuple[jax.Array, jax.Array]:
             stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *weights)
-            return jax.vmap(lambda one: predict(one[0], one[1], batch)[0])(stacked), task.labels(batch)[1]
+            return jax.vmap(lambda one: predict(one, batch)[0])(stacked), task.labels(batch)[1]
 
         self._predict, self._predict_all = jax.jit(predict), jax.jit(predict_all)
         self._moments = jax.jit(average.make_moments_step(task), out_shardings=sharding.replicated(mesh))
@@ -169,27 +170,21 @@ class Evaluator:
             if len(weights) == 1:
                 yield self.log_probabilities(*weights[0])
             else:
-                yield from self._log_probabilities_together(weights)
-
-    def _log_probabilities_together(self, weights: list[tuple[Params, ModelState]]) -> np.ndarray:
-        """Float64 [M, N, K]."""
-        weights = [sharding.put_state(one, self._assembly.mesh) for one in weights]
-        outputs = []
-        for batch in device_batches(self._assembly):
-            _check(self._should_stop)
-            logs, counted = sharding.to_host(self._predict_all(weights, batch))
-            outputs.append(logs.astype(np.float64)[:, counted > 0])
-        return np.concatenate(outputs, axis=1)
+                yield from self._outputs(self._predict_all, weights)
 
     def log_probabilities(self, params: Params, model_state: ModelState) -> np.ndarray:
         """Logarithms of the softmax outputs for the whole evaluation split, float64 [N, K]."""
-        params, model_state = sharding.put_state((params, model_state), self._assembly.mesh)
-        outputs = []
-        for batch in device_batches(self._assembly):
+        return self._outputs(self._predict, (params, model_state))
+
+    def _outputs(self, predict: Callable[[Any, Batch], Any], weights: Any) -> np.ndarray:
+        weights = sharding.put_state(weights, self._assembly.mesh)
+
+        def of_batch(batch: Batch, number: int) -> Any:
+            del number
             _check(self._should_stop)
-            logs, counted = sharding.to_host(self._predict(params, model_state, batch))
-            outputs.append(logs.astype(np.float64)[counted > 0])
-        return np.concatenate(outputs)
+            return predict(weights, batch)
+
+        return outputs(self._assembly, of_batch)
 
     def reestimated(self, params: Params, model_state: ModelState) -> ModelState:
         """`model_state` with the statistics that belong to `params`."""
@@ -235,7 +230,7 @@ def _check(should_stop: Stop) -> None:
         raise Interrupted("interrupted while comparing the members: the same command starts the comparison again")
 
 
-def save_average(members: Sequence[Member], weights: tuple[Params, ModelState], workdir: Path) -> Path:
+def save_average(members: Sequence[Member], weights: Weights, workdir: Path) -> Path:
     """Make an averaged model a run directory of its own, that every program can load, with its provenance.
 
     Args:

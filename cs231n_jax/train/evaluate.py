@@ -11,7 +11,7 @@ from cs231n_jax.data import eval_batches
 from cs231n_jax.tasks.base import Metrics, Task
 from cs231n_jax.train import carry, record, sharding, snapshots
 from cs231n_jax.train.assemble import Assembly, assemble_here
-from cs231n_jax.typing import Batch, ModelState, Params
+from cs231n_jax.typing import Array, Batch, ModelState, Params
 
 
 def make_eval_step(task: Task, mesh: Mesh | None = None) -> Callable[[Params, ModelState, Batch], Metrics]:
@@ -48,6 +48,15 @@ def device_batches(assembly: Assembly) -> Iterator[Batch]:
     processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     for batch in eval_batches(assembly.eval_source, assembly.eval_batch_size, **processes):
         yield sharding.put_batch(batch, assembly.mesh)
+
+
+def outputs(assembly: Assembly, predict: Callable[[Batch, int], tuple[Array, Array]]) -> np.ndarray:
+    """The evaluation split by `predict`, (batch, its number) -> ([..., b, K], mask [b]), as float64 [..., N, K]."""
+    found = []
+    for number, batch in enumerate(device_batches(assembly)):
+        values, mask = sharding.to_host(predict(batch, number))
+        found.append(values.astype(np.float64)[..., mask > 0, :])
+    return np.concatenate(found, axis=-2)
 
 
 def evaluate_snapshot(

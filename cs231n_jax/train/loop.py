@@ -32,15 +32,16 @@ class Reporter(Protocol):
 
     def start(self, done: int, total: int) -> None:
         """Training begins, or continues after `done` updates."""
-        ...
 
     def advance(self, done: int) -> None:
         """`done` updates are complete."""
-        ...
 
     def line(self, text: str) -> None:
         """Something worth reading."""
-        ...
+
+
+class Silent(Reporter):
+    """Tells nobody."""
 
 
 class Loop:

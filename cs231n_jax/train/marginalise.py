@@ -21,7 +21,7 @@ from cs231n_jax.tasks.base import Task
 from cs231n_jax.train import ensemble, record, sharding, snapshots
 from cs231n_jax.train.assemble import Assembly, assemble_here
 from cs231n_jax.train.ensemble import Row
-from cs231n_jax.train.evaluate import device_batches
+from cs231n_jax.train.evaluate import outputs
 from cs231n_jax.train.state import stream_key
 from cs231n_jax.typing import Array, Batch, Key, ModelState, Params
 
@@ -243,8 +243,5 @@ def _over_split(assembly: Assembly, way: Way, weights: tuple[Params, ModelState]
         whole = sharding.whole(params, mesh)
         return log_probabilities(task, way, whole, model_state, batch, key=key, together=together), batch["mask"]
 
-    compiled, outputs = jax.jit(of_batch), []
-    for index, batch in enumerate(device_batches(assembly)):
-        logs, mask = sharding.to_host(compiled(*weights, batch, np.int32(index)))
-        outputs.append(logs.astype(np.float64)[mask > 0])
-    return np.concatenate(outputs)
+    compiled = jax.jit(of_batch)
+    return outputs(assembly, lambda batch, index: compiled(*weights, batch, np.int32(index)))

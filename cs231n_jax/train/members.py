@@ -58,8 +58,8 @@ def _check_same(runs: Sequence[tuple[Path, Config]]) -> None:
 
 
 def _essence(config: Config) -> dict[str, Any]:
-    tree = {part: to_json(getattr(config, part)) for part in ("task", "model", "data")}
-    return {**tree, "data": {name: value for name, value in tree["data"].items() if name not in OWN}}
+    data = {name: value for name, value in to_json(config.data).items() if name not in OWN}
+    return {"task": config.task.name, "model": to_json(config.model), "data": data}
 
 
 def load(member: Member) -> tuple[Params, ModelState]:

@@ -154,21 +154,22 @@ def _commit() -> dict[str, Any]:
 
 def _cpu_features() -> list[str]:
     """Vector extensions of the processor: XLA's code, and so the last bits of results, depend on them."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return [platform.machine()]
-    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith(("flags", "Features"))), [])
-    return sorted(f for f in flags if f.startswith(("avx", "amx", "fma", "sse4", "neon", "asimd", "sve")))
+    kinds = ("avx", "amx", "fma", "sse4", "neon", "asimd", "sve")
+    return sorted(f for f in _cpuinfo("flags", "Features").split() if f.startswith(kinds)) or [platform.machine()]
 
 
 def cpu_name() -> str:
     """The processor's model as the system names it; the architecture where it does not."""
+    return _cpuinfo("model name") or platform.machine()
+
+
+def _cpuinfo(*names: str) -> str:
+    """What Linux says of the first processor under one of these names; "" for nothing, and elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(names)), "")
 
 
 class Lines:

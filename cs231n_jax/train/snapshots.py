@@ -114,7 +114,7 @@ def _commit(workdir: Path, step: int, temporary: Path, about: dict[str, Any]) ->
     _sync(temporary)
     old = _make_way(workdir, step)
     temporary.rename(final)
-    _sync_directory(final.parent)
+    _sync_one(final.parent)
     if old:
         shutil.rmtree(old, ignore_errors=True)
 
@@ -221,11 +221,9 @@ def prune(workdir: Path, keep: int) -> None:
 
 def clean(workdir: Path) -> None:
     """Remove what killed saves and removals left behind; only under the run directory's lock."""
-    root = workdir / "snapshots"
-    for path in root.glob(".writing_*") if root.is_dir() else ():
-        shutil.rmtree(path, ignore_errors=True)
-    for path in root.glob(".removing_*") if root.is_dir() else ():
-        shutil.rmtree(path, ignore_errors=True)
+    for pattern in (".writing_*", ".removing_*"):
+        for path in (workdir / "snapshots").glob(pattern):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def restore(workdir: Path, step: int, template: TrainState) -> TrainState:
@@ -352,16 +350,12 @@ def _sha256(path: Path) -> str:
 
 
 def _sync(root: Path) -> None:
-    """Every file and directory below `root` onto the disk."""
-    for path in _files(root):
-        descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
-    for path in (*(p for p in root.rglob("*") if p.is_dir()), root):
-        _sync_directory(path)
+    """Every file below `root` onto the disk, then every directory and `root` itself."""
+    for path in (*_files(root), *(p for p in root.rglob("*") if p.is_dir()), root):
+        _sync_one(path)
 
 
-def _sync_directory(path: Path) -> None:
+def _sync_one(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)

@@ -21,7 +21,6 @@ from experiments.allocator import keep_pages
 TITLE = "ResNet-20 train step at batch 128 (ms; ratios to plain flax with bootstrap 95 % intervals)"
 
 _ROOT = Path(__file__).parents[2]
-_WARM_UP = 3
 _BATCH = 128
 
 # Options that leave out the random regularizers, which the rival networks do not have
@@ -55,8 +54,10 @@ def in_a_process(rounds: int, keep: bool, net: str = "resnet20", batch: int = _B
 
 
 def measure(rounds: int, net: str, batch: int) -> list[dict]:
-    """Time all programs in this process, one step each a round, in alternating order."""
+    """Time all programs in this process, one step each a round."""
     import numpy as np
+
+    from experiments.benchmarks.rounds import interleave, ratio
 
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (batch, 32, 32, 3), np.uint8)
@@ -65,33 +66,13 @@ def measure(rounds: int, net: str, batch: int) -> list[dict]:
     if find_spec("torch") and (torch_step := _torch(images, labels, net)):
         programs["torch, channels last"] = torch_step
 
-    seconds: dict[str, list[float]] = {name: [] for name in programs}
-    for round_number in range(_WARM_UP + rounds):
-        for name in list(programs)[:: -1 if round_number % 2 else 1]:
-            start = time.perf_counter()
-            programs[name][0]()
-            if round_number >= _WARM_UP:
-                seconds[name].append(time.perf_counter() - start)
-
-    rival = np.array(seconds["flax + optax"])
+    seconds = interleave({name: program for name, (program, _) in programs.items()}, rounds)
     rows = []
     for name, (_, facts) in programs.items():
-        own = np.array(seconds[name])
-        low, high = _interval(own, rival)
-        ratio = float(np.median(own) / np.median(rival))
-        row = {"program": name, "ms": round(1e3 * float(np.median(own)), 1), "ratio": round(ratio, 3)}
+        middle, low, high = ratio(seconds[name], seconds["flax + optax"])
+        row = {"program": name, "ms": round(1e3 * float(np.median(seconds[name])), 1), "ratio": round(middle, 3)}
         rows.append(row | {"low": round(low, 3), "high": round(high, 3), "rounds": rounds, **facts})
     return rows
-
-
-def _interval(own: Any, rival: Any, draws: int = 2000) -> tuple[float, float]:
-    """The 95 % interval of the ratio of medians, from rounds drawn with replacement."""
-    import numpy as np
-
-    chosen = np.random.default_rng(0).integers(0, len(own), (draws, len(own)))
-    ratios = np.median(own[chosen], axis=1) / np.median(rival[chosen], axis=1)
-    low, high = np.quantile(ratios, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def ours(images: Any, labels: Any, net: str) -> tuple[Callable[[], None], dict]:

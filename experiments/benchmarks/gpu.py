@@ -31,6 +31,7 @@ class Sizes(NamedTuple):
     net: str  # of the ImageNet step
     batch: int
     pixels: int
+    cifar: str  # the net of the CIFAR steps
     cifar_batch: int
     calls: int  # CIFAR updates in one compiled call
     hidden: int  # of the recurrent layer, and its batch and length
@@ -39,8 +40,8 @@ class Sizes(NamedTuple):
     rounds: int
 
 
-FULL = Sizes("resnet50", 256, 224, 128, 100, 512, 64, "resnet50", 10)
-TINY = Sizes("resnet18", 2, 32, 4, 3, 8, 4, "resnet18", 2)
+FULL = Sizes("resnet50", 256, 224, "resnet20", 128, 100, 512, 64, "resnet50", 10)
+TINY = Sizes("resnet8", 2, 32, "resnet8", 4, 3, 8, 4, "resnet8", 2)
 
 COMPILED = {True: ".compile", False: " eager"}  # a tiny run does not wait for torch's compiler
 
@@ -61,7 +62,7 @@ def run(quick: bool) -> list[dict]:
     sizes = FULL if gpu and not quick else TINY
     groups = {
         f"{sizes.net}, bfloat16, batch {sizes.batch}, {sizes.pixels}²": lambda: imagenet(sizes, gpu),
-        f"resnet20, float32, batch {sizes.cifar_batch}, 32²": lambda: cifar(sizes, gpu),
+        f"{sizes.cifar}, float32, batch {sizes.cifar_batch}, 32²": lambda: cifar(sizes, gpu),
         f"LSTM {sizes.hidden}, batch {sizes.length}, {sizes.length} steps, forward and backward": lambda: lstm(
             sizes, gpu
         ),
@@ -90,9 +91,9 @@ def imagenet(sizes: Sizes, gpu: bool) -> dict[str, tuple[Program, int]]:
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (sizes.batch, sizes.pixels, sizes.pixels, 3), np.uint8)
     labels = random.integers(0, 1000, sizes.batch).astype(np.int32)
-    programs = {"cs231n_jax": (_ours(models.create(sizes.net), images, labels, "bfloat16"), 1)}
+    programs = {"cs231n_jax": (_ours(models.create(sizes.net, num_classes=1000), images, labels, "bfloat16"), 1)}
     if find_spec("torch"):
-        net = sizes.net if gpu else "resnet20"  # the tiny run has no torch ResNet-18
+        net = sizes.net if gpu else "resnet20"  # of the tiny nets torch has none
         programs[f"torch{COMPILED[gpu]}, channels last, autocast"] = (_torch_step(net, images, labels, gpu, True), 1)
     return programs
 
@@ -103,7 +104,7 @@ def cifar(sizes: Sizes, gpu: bool) -> dict[str, tuple[Program, int]]:
     images = random.integers(0, 256, (sizes.cifar_batch * 8, 32, 32, 3), np.uint8)
     labels = random.integers(0, 10, len(images)).astype(np.int32)
     one = slice(0, sizes.cifar_batch)
-    single = _ours(models.create("resnet20"), images[one], labels[one], "float32")
+    single = _ours(models.create(sizes.cifar), images[one], labels[one], "float32")
     programs = {
         "cs231n_jax, a call a step": (_times(single, sizes.calls), sizes.calls),
         "cs231n_jax, data on the device": (_resident(images, labels, sizes), sizes.calls),
@@ -147,7 +148,8 @@ def update(sizes: Sizes, gpu: bool) -> dict[str, tuple[Program, int]]:
     """Adam on donated parameters and state."""
     import optax
 
-    shapes = jax.eval_shape(lambda: _parameters(sizes.leaves))
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    shapes = models.functional.shapes(models.create(sizes.leaves), image)[0]
     programs: dict[str, tuple[Program, int]] = {}
     for name, optimizer in {"cs231n_jax": optim.adam(1e-3), "optax": optax.adam(1e-3)}.items():
         params, grads = optimizers.draw(shapes, 0, 0.05), optimizers.draw(shapes, 1, 0.01)
@@ -155,12 +157,6 @@ def update(sizes: Sizes, gpu: bool) -> dict[str, tuple[Program, int]]:
     if find_spec("torch"):
         programs["torch Adam, fused"] = (_torch_adam(shapes, gpu), 1)
     return programs
-
-
-def _parameters(net: str) -> Any:
-    specs = models.functional.specs(models.create(net), jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32))["params"]
-    is_spec = lambda x: hasattr(x, "distribution")  # noqa: E731
-    return jax.tree.map(lambda spec: jnp.zeros(spec.shape, spec.dtype), specs, is_leaf=is_spec)
 
 
 def _updater(optimizer: Any, params: Any, grads: Any) -> Program:
@@ -199,7 +195,7 @@ def _ours(model: Any, images: np.ndarray, labels: np.ndarray, dtype: str) -> Pro
 
 def _resident(images: np.ndarray, labels: np.ndarray, sizes: Sizes) -> Program:
     """The loop of train.steps_per_call: indices into a data set on the device, many updates in one call."""
-    task, optimizer = _task(models.create("resnet20"), "float32"), optim.momentum(0.1)
+    task, optimizer = _task(models.create(sizes.cifar), "float32"), optim.momentum(0.1)
     data = jax.device_put({"image": images, "label": labels})
     order = np.random.default_rng(0).integers(0, len(labels), (sizes.calls, sizes.cifar_batch), np.int32)
     batch = {name: x[: sizes.cifar_batch] for name, x in data.items()}

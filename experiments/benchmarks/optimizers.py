@@ -181,9 +181,7 @@ class Program:
 
 def parameter_shapes() -> Any:
     """The parameters of ResNet-50 as shapes."""
-    specs = functional.specs(models.create("resnet50"), jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32))["params"]
-    is_spec = lambda x: hasattr(x, "distribution")  # noqa: E731
-    return jax.tree.map(lambda spec: jax.ShapeDtypeStruct(spec.shape, spec.dtype), specs, is_leaf=is_spec)
+    return functional.shapes(models.create("resnet50"), jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32))[0]
 
 
 def draw(shapes: Any, seed: int, scale: float) -> Any:

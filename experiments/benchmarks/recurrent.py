@@ -63,14 +63,13 @@ def run(quick: bool) -> list[dict]:
     return [*rows, *compile_times(Shape(4, 6, 8, 16) if quick else SHAPES[1], 1 if quick else 3)]
 
 
-def row(cell: str, shape: Shape, count: int, clock: Callable[[], float] = time.perf_counter) -> dict:
+def row(cell: str, shape: Shape, count: int) -> dict:
     """Ours beside the scan, flax and torch.
 
     Args:
         cell: lstm, gru or rnn.
         shape: of the layer and its batch.
         count: rounds.
-        clock: as for `rounds.interleave`.
     """
     x, dy, weights = draw(cell, shape)
     flax = nn.RNN(FLAX[cell](shape.hidden))
@@ -83,7 +82,7 @@ def row(cell: str, shape: Shape, count: int, clock: Callable[[], float] = time.p
     programs = {f"{side}{i}": call(made[side][i], sides[side][1], x, dy) for i in range(COPIES) for side in sides}
     if find_spec("torch"):
         programs |= {"torch0": of_torch(cell, shape, x, dy), "(rest)": lambda: time.sleep(REST)}
-    timed = rounds.interleave(programs, count, clock)
+    timed = rounds.interleave(programs, count)
     seconds = {side: np.stack([timed[f"{side}{i}"] for i in range(COPIES)]) for side in sides}
     seconds |= {"torch": timed["torch0"][None]} if "torch0" in timed else {}
     found: dict[str, Any] = {"cell": cell, "shape": str(shape)}

@@ -85,7 +85,7 @@ def train(
     """
     arrays = {key: jnp.asarray(value) for key, value in data.items()}
     size = len(data["train_y"]) // plan.batch
-    orders = np.stack([_order(seed, len(data["train_y"]), plan) for seed in seeds], axis=1)
+    orders = np.stack([order(seed, len(data["train_y"]), plan.batch, plan.epochs) for seed in seeds], axis=1)
     checks = {round(size * k / plan.checks) for k in range(1, plan.epochs * plan.checks + 1)}
     params, model_state = (jax.tree.map(lambda *leaf: jnp.stack(leaf), *part) for part in zip(*starts))
     opt_state = jax.vmap(lambda p: make(jnp.float32(0)).init(p))(params)
@@ -118,8 +118,8 @@ def train(
     return History(np.stack(jax.device_get(losses), axis=1), train_error, test_error, state[0])
 
 
-def _order(seed: int, size: int, plan: Plan) -> np.ndarray:
+def order(seed: int, size: int, batch: int, epochs: int) -> np.ndarray:
     """The images of every batch [updates, batch]; what does not fill a batch is left out of an epoch."""
-    random, whole = np.random.default_rng(seed), size // plan.batch * plan.batch
-    orders = [random.permutation(size)[:whole].reshape(-1, plan.batch) for _ in range(plan.epochs)]
+    random = np.random.default_rng(seed)
+    orders = [random.permutation(size)[: size // batch * batch].reshape(-1, batch) for _ in range(epochs)]
     return np.concatenate(orders).astype(np.int32)

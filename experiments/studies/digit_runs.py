@@ -13,6 +13,7 @@ from cs231n_jax.data import DataConfig, open_source
 from cs231n_jax.models import functional
 from cs231n_jax.ops import augment
 from cs231n_jax.ops.losses import softmax_cross_entropy
+from experiments.studies.dense_runs import order
 
 BATCH = 64
 Make = Callable[[Callable[[Any], Any]], optim.GradientTransformation]  # schedule -> optimizer
@@ -88,9 +89,7 @@ def train(
 
 def batches(seed: int, epochs: int) -> np.ndarray:
     """The images of every batch [updates, BATCH]."""
-    random, size = np.random.default_rng(seed), len(digits()["train_y"])
-    orders = [random.permutation(size)[: size // BATCH * BATCH].reshape(-1, BATCH) for _ in range(epochs)]
-    return np.concatenate(orders).astype(np.int32)
+    return order(seed, len(digits()["train_y"]), BATCH, epochs)
 
 
 class _Runner:

@@ -188,7 +188,7 @@ def _report(name: str, workdir: Path, setting: Setting, found: list[dict[str, _W
     axis.set(xlabel="test accuracy (%)", title=f"{setting.data.name}, {setting.epochs} epochs, {len(found)} seeds")
     save(figure, path := workdir / f"{name}.png")
     largest = max(setting.sizes)
-    gain = {row["way"]: f"{row['gain (points)']:+.2f} ± {row['its error']:.2f}" for row in rows}
+    gain = {row["way"]: seeds.told(row["gain (points)"], row["its error"], 2) for row in rows}
     sentence = (
         f"Beside one run of {setting.epochs} epochs ({means[0]:.2f} %), {largest} snapshots of one such run gain "
         f"{gain[f'{largest} snapshots, predictions']} points, {largest} independent runs of 1/{largest} each "

@@ -1,5 +1,6 @@
 """Fractional max pooling at inference: the test error of an average over random passes, by their number."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from cs231n_jax import models, optim
 from cs231n_jax.models import functional
 from cs231n_jax.ops.losses import softmax_cross_entropy
-from experiments.studies import Result
+from experiments.studies import Result, seeds
 from experiments.studies.digit_runs import batches, digits
 from experiments.studies.drawing import canvas, save
 
@@ -30,31 +31,33 @@ def passes(workdir: Path, quick: bool) -> Result:
     Reference: Graham 2014, "Fractional Max-Pooling", section 4: CIFAR-10 error of 3.5 % with a
     hundred passes.
     """
-    seeds, epochs, counts = (1, 1, PASSES[:3]) if quick else (3, 30, PASSES)
-    fixed, random = (np.array(part) for part in zip(*(_one_seed(seed, epochs, counts) for seed in range(seeds))))
-    rows = [{"passes": "fixed", "test error (%)": float(fixed.mean()), "its standard error": _error(fixed)}]
+    repeats, epochs, counts = (1, 1, PASSES[:3]) if quick else (3, 30, PASSES)
+    fixed, random = (np.array(part) for part in zip(*(_one_seed(seed, epochs, counts) for seed in range(repeats))))
+    rows = [{"passes": "fixed", "test error (%)": float(fixed.mean()), "its standard error": seeds.error(fixed)}]
     for count, errors in zip(counts, random.T):
         gain = errors - random[:, 0]
-        row = {"passes": count, "test error (%)": float(errors.mean()), "its standard error": _error(errors)}
-        rows.append(row | {"change from one pass (points)": float(gain.mean()), "its error": _error(gain)})
+        row = {"passes": count, "test error (%)": float(errors.mean()), "its standard error": seeds.error(errors)}
+        rows.append(row | {"change from one pass (points)": float(gain.mean()), "its error": seeds.error(gain)})
     figure, (axis,) = canvas(1, 1, width=6)
-    axis.errorbar(counts, random.mean(0), yerr=[_error(errors) for errors in random.T], fmt="o-", capsize=3)
+    bars = np.nan_to_num([seeds.error(errors) for errors in random.T])
+    axis.errorbar(counts, random.mean(0), yerr=bars, fmt="o-", capsize=3)
     axis.axhline(fixed.mean(), color="C1", linestyle="--", label="one fixed pass")
     axis.set_xscale("log", base=2)
     axis.set_xticks(counts, [str(count) for count in counts])
     axis.legend()
-    title = f"digits, {epochs} epochs, {seeds} seeds"
+    title = f"digits, {epochs} epochs, {repeats} seeds"
     axis.set(xlabel="random passes averaged", ylabel="test error (%)", title=title)
     save(figure, path := workdir / "fmp.png")
     last = rows[-1]
-    change = f"{last['change from one pass (points)']:+.2f} ± {last['its error']:.2f} points, seeds: {seeds}"
+    change = f"{seeds.told(last['change from one pass (points)'], last['its error'], 2)} points, seeds: {repeats}"
     claim = _holds(*(row["test error (%)"] for row in rows))
     sentence = (
         f"One random pass errs on {rows[1]['test error (%)']:.2f} % of the test images, an average of {counts[-1]} on "
         f"{last['test error (%)']:.2f} % ({change}), one fixed pass on {rows[0]['test error (%)']:.2f} %: that noise "
         f"in training should be averaged over at test, as the lecture says, {claim}."
     )
-    numbers = {f"{row['passes']}: {key}": value for row in rows for key, value in list(row.items())[1:]}
+    named = {f"{row['passes']}: {key}": value for row in rows for key, value in list(row.items())[1:]}
+    numbers = {name: value for name, value in named.items() if not math.isnan(value)}
     return Result(path, numbers, sentence, rows)
 
 
@@ -98,11 +101,6 @@ def _holds(fixed: float, one: float, *averages: float) -> str:
         return "does not hold here"
     beside = "is no substitute" if fixed > averages[-1] else "is as good, which the lecture does not say"
     return f"holds here, and the fixed pass {beside}"
-
-
-def _error(values: np.ndarray) -> float:
-    """The standard error of a mean over seeds; 0 where there is one seed alone."""
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
 STUDIES = {"fmp": passes}

@@ -171,11 +171,11 @@ def momentum_vs_kappa(workdir: Path, quick: bool) -> Result:
     return Result(path, numbers, sentence)
 
 
-def updates_needed(optimizer: optim.GradientTransformation, kappa: float, accuracy: float = 1e-6) -> float:
-    """Updates until the distance to the minimum of a quadratic with eigenvalues 1 … κ has shrunk to `accuracy`."""
+def updates_needed(optimizer: optim.GradientTransformation, kappa: float) -> float:
+    """Updates until the distance to the minimum of a quadratic with eigenvalues 1 … κ has shrunk to a millionth."""
     curvature = jnp.geomspace(1.0, kappa, 20)
     start = jnp.ones(20)
-    target = accuracy * jnp.linalg.norm(start)
+    target = 1e-6 * jnp.linalg.norm(start)
 
     def update(carry: Any) -> Any:
         count, x, state = carry

@@ -230,9 +230,8 @@ def _beside_the_lecture(rows: list[dict[str, Any]]) -> str:
 
 
 def _told(row: dict[str, Any], key: str, error: str) -> str:
-    spread = f" ± {row[error]:.1f}" if _is_number(row[error]) else ""
     beside = f" beside {row['beside']}" if row.get("beside", "none") != "none" else ""
-    return f"{row[key]:+.1f}{spread} ({row['regularizer']}{beside})"
+    return f"{seeds.told(row[key], row[error], 1)} ({row['regularizer']}{beside})"
 
 
 STUDIES = {"regularizers": regularizers}

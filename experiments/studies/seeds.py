@@ -10,24 +10,14 @@ import numpy as np
 
 from cs231n_jax.config import Config
 from cs231n_jax.train import record
+from cs231n_jax.train.loop import Silent
 from cs231n_jax.train.run import run
 from experiments import pages
 
 
-class _Quiet:
-    def start(self, done: int, total: int) -> None:
-        """Nothing."""
-
-    def advance(self, done: int) -> None:
-        """Nothing."""
-
-    def line(self, text: str) -> None:
-        """Nothing."""
-
-
 def trained(config: Config, workdir: Path) -> Path:
     """Train without a word in `workdir`, from wherever that stands; returns it."""
-    run(config, workdir, {}, _Quiet(), 0.0)
+    run(config, workdir, {}, Silent(), 0.0)
     return workdir
 
 
@@ -56,3 +46,8 @@ def kept(path: Path, setting: Mapping[str, Any], measure: Callable[[], Mapping[s
 def error(values: np.ndarray) -> float:
     """The standard error of a mean over seeds; not a number for one seed."""
     return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else math.nan
+
+
+def told(mean: float, spread: float, digits: int) -> str:
+    """A change and its error as text; the change alone where one seed has no error."""
+    return f"{mean:+.{digits}f}" + ("" if math.isnan(spread) else f" ± {spread:.{digits}f}")

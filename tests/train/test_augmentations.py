@@ -14,10 +14,9 @@ from cs231n_jax.optim import OptimizerConfig
 from cs231n_jax.tasks import augmentations
 from cs231n_jax.train import sharding
 from cs231n_jax.train.assemble import assemble
-from cs231n_jax.train.loop import Loop
+from cs231n_jax.train.loop import Loop, Silent
 from cs231n_jax.train.signals import StopRequest
 from tests.train.test_devices import largest_difference
-from tests.train.test_feed import Silent
 
 KEY = jax.random.key(0)
 MEAN = (0.2, 0.4, 0.6)

@@ -1,11 +1,10 @@
 """Members averaged in every way, on a small run of the digits: the numbers, what is refused, what is left behind."""
 
 import dataclasses
+import functools
 import json
 import math
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -20,17 +19,11 @@ from cs231n_jax.models import ModelConfig
 from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
 from cs231n_jax.train import average, ensemble, evaluate, members, snapshots
 from cs231n_jax.train.assemble import assemble
+from cs231n_jax.train.loop import Silent
 from cs231n_jax.train.members import Member
 from cs231n_jax.train.run import run
 from cs231n_jax.train.snapshots import DamagedSnapshotError, SnapshotConfig
-
-ROOT = Path(__file__).parents[2]
-
-
-class Silent:
-    def start(self, done, total): ...
-    def advance(self, done): ...
-    def line(self, text): ...
+from tests import programs
 
 
 def config_of(seed=0, width=4, **train):
@@ -167,9 +160,7 @@ def test_the_average_is_a_run_that_every_program_can_load(thorough, tmp_path):
     assert step == chosen[-1].step
 
 
-def program(*flags):
-    command = [sys.executable, "-m", "experiments.ensemble", *flags]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+program = functools.partial(programs.run, "ensemble")
 
 
 def test_several_runs_at_once(runs, tmp_path):
@@ -208,6 +199,16 @@ def test_a_damaged_member_is_named_and_left_out_only_if_told_to(runs, tmp_path):
     assert [r["name"] for r in rows][:2] == ["snapshot at step 28", "snapshot at step 84"]
     with pytest.raises(DamagedSnapshotError, match="all 1 members"):
         members.whole([Member(tmp_path / "run", 56)], print)
+
+
+def test_runs_that_were_trained_otherwise_fit(runs, tmp_path):
+    shutil.copytree(runs[0], tmp_path / "other")
+    path = tmp_path / "other" / "config.json"
+    config = json.loads(path.read_text())
+    config["task"] |= {"l1": 1e-4, "l2": 1e-3, "loss": "svm"}
+    path.write_text(json.dumps(config))
+    found = members.find([runs[0], tmp_path / "other"])
+    assert {member.workdir for member in found} == {runs[0], tmp_path / "other"}
 
 
 @pytest.mark.parametrize("change", ["width", "preprocessing", "classes"])

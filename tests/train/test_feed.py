@@ -10,20 +10,17 @@ from cs231n_jax.models import ModelConfig
 from cs231n_jax.optim import OptimizerConfig
 from cs231n_jax.train import sharding, snapshots
 from cs231n_jax.train.assemble import assemble
-from cs231n_jax.train.loop import Loop
+from cs231n_jax.train.loop import Loop, Silent
 from cs231n_jax.train.signals import Interrupted, StopRequest
 from tests.train.test_devices import largest_difference
 
 
-class Silent:
+class Calls(Silent):
     def start(self, done, total):
         self.calls = [done]
 
     def advance(self, done):
         self.calls.append(done)
-
-    def line(self, text):
-        pass
 
 
 def run(workdir, calls, fsdp=1, stop=None, devices=1, **durations):
@@ -36,7 +33,7 @@ def run(workdir, calls, fsdp=1, stop=None, devices=1, **durations):
         mesh=sharding.MeshConfig(data=devices // fsdp, fsdp=fsdp),
     )
     workdir.mkdir(exist_ok=True)
-    reporter = Silent()
+    reporter = Calls()
     loop = Loop(assemble(config), workdir, reporter, StopRequest() if stop is None else stop, 0.0)
     return loop.run(), reporter.calls, list(map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines()))
 

@@ -17,24 +17,11 @@ from cs231n_jax.models.base import stage_of
 from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
 from cs231n_jax.train import plan, record, snapshots
 from cs231n_jax.train.assemble import Assembly, assemble
-from cs231n_jax.train.loop import DivergedError, Loop
+from cs231n_jax.train.loop import DivergedError, Loop, Silent
 from cs231n_jax.train.sharding import MeshConfig
 from cs231n_jax.train.signals import StopRequest
 
 FROZEN = ("stem", "stage2")
-
-
-class Silent:
-    """A reporter that tells nobody."""
-
-    def start(self, done, total):
-        pass
-
-    def advance(self, done):
-        pass
-
-    def line(self, text):
-        pass
 
 
 def config(frozen=(), steps="6", max_dropped=0, **optimizer) -> Config:

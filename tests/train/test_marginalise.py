@@ -20,6 +20,7 @@ from cs231n_jax.tasks.classification import Classification
 from cs231n_jax.train import ensemble, marginalise, state
 from cs231n_jax.train.assemble import assemble
 from cs231n_jax.train.evaluate import evaluate_snapshot
+from cs231n_jax.train.loop import Silent
 from cs231n_jax.train.run import run
 from cs231n_jax.train.snapshots import SnapshotConfig
 from tests.descriptors import MODELS
@@ -30,8 +31,7 @@ KEY = jax.random.key(7)
 
 
 def jit(function, **options):
-    """Compiled quickly: what is run once need not run fast."""
-    return jax.jit(functools.partial(function, **options), compiler_options={"xla_backend_optimization_level": 0})
+    return jax.jit(functools.partial(function, **options))
 
 
 def task_of(name, **options):
@@ -188,12 +188,6 @@ def test_wrong_names_say_what_is_allowed(text, message):
 
 
 # --- the table of a run ---
-
-
-class Silent:
-    def start(self, done, total): ...
-    def advance(self, done): ...
-    def line(self, text): ...
 
 
 def config_of(**options):
