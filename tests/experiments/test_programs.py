@@ -8,15 +8,14 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 from cs231n_jax.train import snapshots
+from tests.programs import ROOT, run
 
-ROOT = Path(__file__).parents[2]
 SHORT = (
     "--config.model.options.width=4",
     "--config.train.steps=6ep",
@@ -24,11 +23,6 @@ SHORT = (
     "--config.schedule.cycles=3",
     "--config.data.augment=crop_flip",
 )
-
-
-def run(program: str, *words: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", f"experiments.{program}", *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
 
 
 def good(program: str, *words: str) -> str:
@@ -60,6 +54,22 @@ def test_terminal_shows_a_bar_with_the_time_left(tmp_path):
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
     assert re.search(r"training .*\d+/84 .*ETA \d+:\d\d:\d\d", text)
     assert "average of weights" in text
+
+
+INTERRUPTED = """import runpy, sys
+class Interrupts:
+    def find_spec(self, name, *_):
+        if name == "jax":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupts())
+runpy.run_module("experiments.train", run_name="__main__")
+"""
+
+
+def test_an_interrupt_during_the_imports_is_one_word():
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert done.stderr == "aborted\n"
 
 
 def test_evaluate_repeats_the_last_evaluation(workdir):

@@ -3,10 +3,7 @@
 import dataclasses
 import json
 import math
-import subprocess
-import sys
-from functools import partial
-from pathlib import Path
+from functools import cache, partial
 
 import jax
 import numpy as np
@@ -29,19 +26,19 @@ from experiments.studies import (
     zigzag,
 )
 
-ROOT = Path(__file__).parents[2]
 STUDIES = studies.registry()
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True)
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """The quick result of a study, found once."""
+    return cache(lambda name: STUDIES[name](tmp_path_factory.mktemp(name), True))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in STUDIES if "_cifar" not in name])  # quick, they are the same
-def test_a_study_draws_a_figure_and_states_its_answer(name, tmp_path):
-    result = STUDIES[name](tmp_path, True)
-    assert result.figure.parent == tmp_path
+def test_a_study_draws_a_figure_and_states_its_answer(name, quick):
+    result = quick(name)
     assert result.figure.read_bytes().startswith(b"\x89PNG")
     assert result.sentence.endswith(".")
     assert result.numbers
@@ -49,8 +46,8 @@ def test_a_study_draws_a_figure_and_states_its_answer(name, tmp_path):
     assert (STUDIES[name].__doc__ or "").strip()
 
 
-def test_the_slips_of_the_notes_have_their_known_effects(tmp_path):
-    numbers = STUDIES["optimizer_bugs"](tmp_path, True).numbers
+def test_the_slips_of_the_notes_have_their_known_effects(quick):
+    numbers = quick("optimizer_bugs").numbers
     assert numbers["RMSProp 0.9, +=: update at which s overflows float32"] == 142
     assert numbers["RMSProp 0.99, +=: update at which s overflows float32"] == 136
     assert numbers["RMSProp 0.9, +=: step after that"] == 0
@@ -63,8 +60,8 @@ def test_the_slips_of_the_notes_have_their_known_effects(tmp_path):
     assert numbers["Adam, t from 0: first step is finite"] == 0
 
 
-def test_momentum_needs_the_root_of_the_condition_number(tmp_path):
-    numbers = STUDIES["momentum_vs_kappa"](tmp_path, True).numbers
+def test_momentum_needs_the_root_of_the_condition_number(quick):
+    numbers = quick("momentum_vs_kappa").numbers
     assert numbers["exponent of gradient descent"] == pytest.approx(1.0, abs=0.02)
     assert numbers["exponent of momentum"] == pytest.approx(0.5, abs=0.06)
 
@@ -128,8 +125,8 @@ def test_without_cifar_the_regularizers_train_on_digits(tmp_path, monkeypatch):
 # --- activations ---
 
 
-def test_saturated_units_have_the_known_derivatives(tmp_path):
-    numbers = STUDIES["saturation"](tmp_path, True).numbers
+def test_saturated_units_have_the_known_derivatives(quick):
+    numbers = quick("saturation").numbers
     for name, published in {
         "sigmoid′": ("0.25", "0.10499", "6.648e-3", "4.540e-5"),
         "tanh′": ("1", "0.07065", "1.816e-4", "8.24e-9"),
@@ -193,8 +190,8 @@ def test_steps_of_one_sign_make_a_detour(seed, x64):
     assert centred.updates < 10 < zigzag.fastest("positive", 10, 256, seed).updates
 
 
-def test_the_race_finds_its_runners_and_says_what_it_lacks(tmp_path, monkeypatch):
-    result = STUDIES["activation_race"](tmp_path, True)
+def test_the_race_finds_its_runners_and_says_what_it_lacks(quick, tmp_path, monkeypatch):
+    result = quick("activation_race")
     assert {row["activation"] for row in result.rows} == set(activation_race.ACTIVATIONS)
     assert result.numbers["digits, relu: epochs"] < result.numbers["digits, sigmoid: epochs"]
 
@@ -274,8 +271,8 @@ def test_without_an_activation_the_gradient_is_a_power():
     np.testing.assert_allclose(rnn_gradients.shares(net, 10, 2), 0.9**10, rtol=1e-12)
 
 
-def test_the_published_signals_come_out(tmp_path):
-    numbers = STUDIES["init_scales"](tmp_path, True).numbers
+def test_the_published_signals_come_out(quick):
+    numbers = quick("init_scales").numbers
     assert numbers["farthest published number (spreads)"] < 3  # each of them is one draw
     assert numbers["10 × 500, tanh, 1: saturated (%)"] == pytest.approx(90.4, abs=0.2)
     assert numbers["10 × 500, ReLU, He: layer 1"] == pytest.approx((1 - 1 / math.pi) ** 0.5, abs=4e-3)
@@ -297,8 +294,8 @@ def test_the_signal_is_that_of_an_independent_net():
             assert ours[layer, 1] == pytest.approx((np.abs(h) > 0.99).mean(), abs=1e-3)
 
 
-def test_batch_norm_makes_small_scales_train(tmp_path):
-    numbers = STUDIES["batchnorm_scales"](tmp_path, True).numbers
+def test_batch_norm_makes_small_scales_train(quick):
+    numbers = quick("batchnorm_scales").numbers
     smallest = {kind: numbers[f"digits, 0.0001: {kind}: final loss"] for kind in ("plain", "batch norm")}
     assert smallest["plain"] == pytest.approx(math.log(10), abs=5e-3)
     assert smallest["batch norm"] < 2.2
@@ -329,12 +326,12 @@ def test_the_eight_layers_are_those_of_the_formula(normalised):
 
 
 def test_the_program_lists_runs_and_corrects(tmp_path):
-    listed = run("experiments.study", "list")
+    listed = run("study", "list")
     assert listed.returncode == 0, listed.stderr
     assert [line.split()[0] for line in listed.stdout.splitlines()] == list(STUDIES)
 
     page = tmp_path / "pages" / "optimizer_bugs.md"
-    done = run("experiments.study", "optimizer_bugs", f"--workdir={tmp_path}", f"--pages={page.parent}", "--quick")
+    done = run("study", "optimizer_bugs", f"--workdir={tmp_path}", f"--pages={page.parent}", "--quick")
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "optimizer_bugs.json").read_text())
     assert report["sentence"].split()[0] in done.stdout
@@ -344,7 +341,7 @@ def test_the_program_lists_runs_and_corrects(tmp_path):
     assert f"Printed by `python -m experiments.study optimizer_bugs --quick --pages={page.parent}`" in page.read_text()
 
     for arguments, words in {("optimizer_bug",): "did you mean optimizer_bugs", (): "name a study"}.items():
-        wrong = run("experiments.study", *arguments)
+        wrong = run("study", *arguments)
         assert wrong.returncode == 2
         assert words in wrong.stderr
         assert "Traceback" not in wrong.stderr
@@ -353,8 +350,8 @@ def test_the_program_lists_runs_and_corrects(tmp_path):
 def test_the_benchmarks_have_titles_and_are_found():
     known = benchmark.registry()
     assert "optimizers" in known
-    listed = run("experiments.benchmark", "list")
+    listed = run("benchmark", "list")
     assert [line.split()[0] for line in listed.stdout.splitlines()] == list(known)
-    wrong = run("experiments.benchmark", "optimizer")
+    wrong = run("benchmark", "optimizer")
     assert wrong.returncode == 2
     assert "did you mean optimizers" in wrong.stderr

@@ -1,8 +1,6 @@
 """The program that renames weights, in a process of its own."""
 
-import subprocess
-import sys
-from pathlib import Path
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +10,9 @@ import pytest
 from cs231n_jax import models
 from cs231n_jax.interop import files, torchvision
 from cs231n_jax.models import functional
+from tests import programs
 
-ROOT = Path(__file__).parents[2]
-
-
-def run(*arguments):
-    command = [sys.executable, "-m", "experiments.import_weights", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+run = functools.partial(programs.run, "import_weights")
 
 
 def test_there_and_back(tmp_path):

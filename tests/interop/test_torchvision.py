@@ -32,11 +32,6 @@ def fill(name, shape):
     return pattern.fill(name, torchvision._torch_shape(shape))
 
 
-def jit(function):
-    """Compiled without optimisation: each program here runs once, and compiling is what takes the time."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
-
-
 def image(side):
     return jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
 
@@ -62,7 +57,7 @@ def test_golden_values_cover_every_table_of_torchvision():
 def test_logits_are_those_of_torchvision(key):
     name, side = key.split("/")
     params, state = torchvision.load(name, state_dict(name))
-    run = jit(lambda p, s, x: functional.apply(models.create(name), p, s, x)[0])
+    run = jax.jit(lambda p, s, x: functional.apply(models.create(name), p, s, x)[0])
     assert_close(run(params, state, images(int(side))), GOLDEN[key])
 
 
@@ -71,7 +66,7 @@ def test_auxiliary_logits_are_those_of_torchvision():
     """In training mode: batch statistics in all layers, no dropout."""
     params, state = torchvision.load("googlenet", state_dict("googlenet"))
     model = models.create("googlenet")
-    run = jit(lambda p, s, x: functional.apply(model, p, s, x, train=True, noise=False, method="features")[0])
+    run = jax.jit(lambda p, s, x: functional.apply(model, p, s, x, train=True, noise=False, method="features")[0])
     features = run(params, state, images(224))
     for head in ("logits", *model.auxiliary):
         assert_close(features[head], GOLDEN[f"googlenet/224/train/{head}"])

@@ -48,11 +48,6 @@ QUICK = ("mlp", "lenet5-1998", "resnet8")
 members = pytest.mark.parametrize("name", MEMBERS)
 
 
-def jit(function):
-    """Compiled without optimisation: each program here runs once, and compiling is what takes the time."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
-
-
 def slopes(params):
     """path -> leaf of the learned slopes."""
     paths = {functional.path_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]}
@@ -76,7 +71,7 @@ def run(name, activation):
         features, _ = functional.apply(model, params, state, x, train=True, noise=False, method="features")
         return sum(jnp.sum(weights * jnp.sin(features[head])) for head in ("logits", *model.auxiliary)), features
 
-    gradient, features = jit(jax.grad(loss, has_aux=True))(params)
+    gradient, features = jax.jit(jax.grad(loss, has_aux=True))(params)
     sizes = jax.tree.map(lambda g: float(jnp.abs(g).max()), gradient)
     named = {functional.path_name(path): size for path, size in jax.tree_util.tree_flatten_with_path(sizes)[0]}
     return np.asarray(features["logits"]), named
@@ -141,9 +136,9 @@ def test_a_prelu_of_slope_zero_is_the_relu():
     params, state = functional.init(row.model(activation="prelu"), 0, x)
     zero = lambda path, a: jnp.zeros_like(a) if functional.path_name(path).endswith("slope") else a  # noqa: E731
     zeroed = jax.tree_util.tree_map_with_path(zero, params)
-    learned, _ = jit(functools.partial(functional.apply, row.model(activation="prelu")))(zeroed, state, x)
+    learned, _ = jax.jit(functools.partial(functional.apply, row.model(activation="prelu")))(zeroed, state, x)
     params, state = functional.init(row.model(), 0, x)
-    plain, _ = jit(functools.partial(functional.apply, row.model()))(params, state, x)
+    plain, _ = jax.jit(functools.partial(functional.apply, row.model()))(params, state, x)
     np.testing.assert_allclose(learned, plain, rtol=1e-5, atol=1e-5 * float(jnp.abs(plain).max()))
 
 
@@ -159,7 +154,7 @@ def test_the_standard_activation_of_lenet_is_that_of_its_variant():
     def units(variant, activation):
         model = models.create("lenet5", padding=2, variant=variant, activation=activation)
         params, state = functional.init(model, 0, x)
-        return jit(functools.partial(functional.apply, model, method="features"))(params, state, x)[0]["fc1"]
+        return jax.jit(functools.partial(functional.apply, model, method="features"))(params, state, x)[0]["fc1"]
 
     assert np.array_equal(units("modern", "standard"), units("modern", "relu"))
     # of small sums: 1.7159 · 2/3 = 1.144 times as large in each of the five layers before
@@ -180,8 +175,8 @@ def test_ghost_batches_are_batches_side_by_side():
     x = jnp.asarray(images(row))
     params, state = functional.init(row.model(), 0, x)
     train = functools.partial(functional.apply, train=True, noise=False)
-    logits, new = jit(functools.partial(train, row.model(ghost_batch=2)))(params, state, x)
-    alone = jit(functools.partial(train, row.model()))
+    logits, new = jax.jit(functools.partial(train, row.model(ghost_batch=2)))(params, state, x)
+    alone = jax.jit(functools.partial(train, row.model()))
     parts = [alone(params, state, x[part]) for part in (slice(0, 2), slice(2, 4))]
     np.testing.assert_allclose(logits, jnp.concatenate([part for part, _ in parts]), rtol=1e-5, atol=1e-5)
     mean = jax.tree.map(lambda a, b: (a + b) / 2, *(state for _, state in parts))
@@ -200,7 +195,7 @@ def test_moments_that_are_asked_for_are_those_of_the_whole_batch():
     moments = {}
     for ghost in (0, 2):
         model = models.create("resnet8", width=4, ghost_batch=ghost)
-        run = jit(functools.partial(functional.apply, model, train=True, noise=False))
+        run = jax.jit(functools.partial(functional.apply, model, train=True, noise=False))
         moments[ghost] = run(params, asking, x)[1]["batch_moments"]["stem_norm"]
     for name in ("mean", "var"):
         np.testing.assert_allclose(moments[2][name], moments[0][name], rtol=1e-5, atol=1e-6)

@@ -33,10 +33,6 @@ ROWS = {str(row): row for row in MODELS}
 QUICK = ("stochastic_resnet110", "wrn28_10", "fractalnet20")
 
 
-def jit(function):
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
-
-
 def drawn(model, row):
     x = jnp.asarray(images(row))
     return functional.init(model, 0, x), x
@@ -46,7 +42,7 @@ def runner(model, **options):
     def run(variables, x, key):
         return functional.apply(model, *variables, x, key=key, **options)[0]
 
-    return jit(run)
+    return jax.jit(run)
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in RATES])
@@ -79,7 +75,7 @@ def test_a_block_that_is_off_passes_its_input_on(gate):
     def loss(params, key):
         return jnp.sum(jnp.sin(functional.apply(model, params, variables[1], x, key=key, noise=True)[0]))
 
-    gradient = jit(jax.grad(loss))
+    gradient = jax.jit(jax.grad(loss))
     gradients = [gradient(variables[0], key) for key in jax.random.split(jax.random.key(0), 8)]
     norms = {name: [float(jnp.abs(g[name]["conv1"]["kernel"]).max()) for g in gradients] for name in BLOCKS}
     assert max(norms["stage3_block1"]) == 0.0
@@ -98,7 +94,7 @@ def test_every_stochastic_block_gets_a_gradient_over_several_keys():
     def loss(params, key):
         return jnp.sum(jnp.sin(functional.apply(model, params, variables[1], x, key=key, train=True)[0]))
 
-    gradient = jit(jax.grad(loss))
+    gradient = jax.jit(jax.grad(loss))
     total = functools.reduce(
         lambda a, b: jax.tree.map(lambda u, v: jnp.abs(u) + jnp.abs(v), a, b),
         [gradient(variables[0], key) for key in jax.random.split(jax.random.key(0), 6)],
@@ -163,7 +159,7 @@ def column_gradients(model, keys):
     def loss(params, key):
         return jnp.sum(jnp.sin(functional.apply(model, params, state, x, key=key, train=True)[0]))
 
-    gradient = jit(jax.grad(loss))
+    gradient = jax.jit(jax.grad(loss))
     draws = [gradient(params, key)["stage1"] for key in jax.random.split(jax.random.key(0), keys)]
     return [{name: float(jnp.abs(unit["conv"]["kernel"]).max()) for name, unit in draw.items()} for draw in draws]
 
@@ -222,7 +218,7 @@ def test_layers_examples_and_steps_drop_independently(spatial):
     draws, x = 4000, jnp.ones((2, 1, 1, 3))
     keys = jax.vmap(lambda step: jax.random.fold_in(jax.random.key(0), step))(jnp.arange(draws))
     apply = functools.partial(Dropped(spatial).apply, {}, x, Mode(train=False, noise=True))
-    kept = np.asarray(jit(jax.vmap(lambda key: apply(rngs={"noise": key})))(keys)).reshape(draws, -1)
+    kept = np.asarray(jax.jit(jax.vmap(lambda key: apply(rngs={"noise": key})))(keys)).reshape(draws, -1)
     assert kept.shape[1] == 24
     np.testing.assert_allclose(kept.mean(0), 0.6, atol=4.5 * np.sqrt(0.24 / draws))
     together = np.corrcoef(kept.T)[~np.eye(24, dtype=bool)]

@@ -22,10 +22,6 @@ def draw(dtype="float64", shape=(N, D, M)):
     return [jnp.asarray(random.standard_normal(s), dtype) for s in ((n, d), (d, m), (m,), (n, m))]
 
 
-def compiled(function):
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
-
-
 def results_of(run):
     """(x, kernel, bias, dy) -> y and the gradients of x, kernel and bias."""
 
@@ -68,7 +64,7 @@ def test_forward_and_backward_are_the_reference(form, drop_rate, dtype, toleranc
     options, masks = FORMS[form]
     x, kernel, bias, dy = draw(jnp.dtype(dtype))
     run = functools.partial(dropconnect.drop_connect, KEY, drop_rate=drop_rate, **options)
-    y, *gradients = compiled(results_of(run))(x, kernel, bias, dy)
+    y, *gradients = jax.jit(results_of(run))(x, kernel, bias, dy)
     x_, kernel_, bias_, dy_ = (np.asarray(a, np.float64) for a in (x, kernel, bias, dy))
     mask = masks(KEY, N, drop_rate)
     wanted = reference.drop_connect(x_, kernel_, bias_, mask)
@@ -155,7 +151,7 @@ def test_the_chunk_size_changes_nothing(drop_rate, x64):
 
     def results(size):
         run = functools.partial(dropconnect.drop_connect, KEY, drop_rate=drop_rate, chunk_size=size)
-        return compiled(results_of(run))(x, kernel, bias, dy)
+        return jax.jit(results_of(run))(x, kernel, bias, dy)
 
     alone = results(1)
     for size in (3, 500):
@@ -165,7 +161,7 @@ def test_the_chunk_size_changes_nothing(drop_rate, x64):
 
 def test_the_draw_of_an_example_depends_on_its_number_and_the_key_alone():
     x, kernel, _, _ = draw("float32", (6, D, M))
-    run = compiled(functools.partial(dropconnect.drop_connect, drop_rate=0.5))
+    run = jax.jit(functools.partial(dropconnect.drop_connect, drop_rate=0.5))
     whole = run(KEY, x, kernel)
     np.testing.assert_allclose(run(KEY, x[:4], kernel), whole[:4], rtol=1e-6)
     np.testing.assert_array_equal(run(KEY, x, kernel), whole)
@@ -211,11 +207,8 @@ def test_eight_devices_that_split_the_batch_compute_the_same(form, batch_size, x
 
     gradients = results_of(functools.partial(dropconnect.drop_connect, KEY, drop_rate=0.3, **FORMS[form][0]))
     lies = (split, whole, whole, split)
-    options = {"xla_backend_optimization_level": 0}
-    sharded = jax.jit(
-        gradients, in_shardings=lies, out_shardings=(split, split, whole, whole), compiler_options=options
-    )
-    alone = compiled(gradients)(x, kernel, bias, dy)
+    sharded = jax.jit(gradients, in_shardings=lies, out_shardings=(split, split, whole, whole))
+    alone = jax.jit(gradients)(x, kernel, bias, dy)
     for a, b in zip(sharded(*jax.device_put((x, kernel, bias, dy), lies)), alone):
         np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-13)
 
@@ -225,12 +218,12 @@ def test_jit_and_vmap_and_second_derivatives(form, x64):
     x, kernel, bias, _ = draw()
     run = functools.partial(dropconnect.drop_connect, drop_rate=0.3, **FORMS[form][0])
     keys = jax.random.split(KEY, 3)
-    one = compiled(run)
+    one = jax.jit(run)
     alone = jnp.stack([one(key, x, kernel, bias) for key in keys])
-    over_keys = compiled(jax.vmap(run, (0, None, None, None)))
+    over_keys = jax.jit(jax.vmap(run, (0, None, None, None)))
     np.testing.assert_allclose(over_keys(keys, x, kernel, bias), alone, rtol=1e-12)
     twice = jnp.stack([x, 2 * x, -x])
-    over_x = compiled(jax.vmap(run, (None, 0, None, None)))(KEY, twice, kernel, bias)
+    over_x = jax.jit(jax.vmap(run, (None, 0, None, None)))(KEY, twice, kernel, bias)
     np.testing.assert_allclose(over_x[1], one(KEY, 2 * x, kernel, bias), rtol=1e-12)
     gradient = jax.jit(jax.grad(lambda x, kernel: jnp.sum(jnp.sin(run(KEY, x, kernel, bias))), (0, 1)))
     # a central difference errs by its third derivative times eps² / 6, here by 2e-5 at the usual eps of 1e-4

@@ -17,10 +17,6 @@ MEAN, VAR = (np.array(values) for values in zip(*POINTS))
 SAMPLES = 100_000
 
 
-def compiled(function):
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
-
-
 @functools.cache
 def expected(name):
     return np.array([normal_mean(getattr(reference, name), mean, var) for mean, var in POINTS])
@@ -87,9 +83,9 @@ def test_prelu_has_a_slope_for_each_channel(x64):
         value, pull = jax.vjp(function, *given)
         return value, *pull(one)
 
-    value, *gradients = compiled(functools.partial(pulled, gaussian.prelu))(mean, var, slope)
+    value, *gradients = jax.jit(functools.partial(pulled, gaussian.prelu))(mean, var, slope)
     np.testing.assert_allclose(value, want, rtol=0, atol=1e-13)
-    rectified, of_mean, of_var = compiled(functools.partial(pulled, gaussian.relu))(mean, var)
+    rectified, of_mean, of_var = jax.jit(functools.partial(pulled, gaussian.relu))(mean, var)
     wanted = part + (1 - part) * of_mean, (1 - part) * of_var, (mean - rectified).sum(0)
     for actual, desired in zip(gradients, wanted, strict=True):
         np.testing.assert_allclose(actual, desired, rtol=1e-12, atol=1e-15)
@@ -101,7 +97,7 @@ def test_first_and_second_derivatives_are_central_differences(name, x64):
     mean, var = np.array([-3.0, -0.4, 0.0, 0.6, 2.5, -0.1, 0.02]), np.array([0.5, 1.0, 0.2, 3.0, 8.0, 0.01, 1e-4])
     gradient = jax.grad(gaussian.get(name), (0, 1))
     hessian = jax.jacrev(gradient, (0, 1))
-    all_of = compiled(jax.vmap(lambda m, v: (gaussian.get(name)(m, v), *gradient(m, v), *hessian(m, v))))
+    all_of = jax.jit(jax.vmap(lambda m, v: (gaussian.get(name)(m, v), *gradient(m, v), *hessian(m, v))))
     eps = 1e-4 * np.sqrt(var), 1e-4 * var  # over which the function bends: s, and var itself
     _, *slopes, of_mean, of_var = all_of(mean, var)
     curves = np.array([of_mean, of_var])  # [of which slope, along which argument, points]
@@ -117,7 +113,7 @@ def test_first_and_second_derivatives_are_central_differences(name, x64):
 def test_without_variance_it_is_the_activation(name):
     mean = jnp.asarray([-1e4, -90.0, -1.5, 0.0, 0.7, 90.0, 1e4])
     function, zero = gaussian.get(name), jnp.zeros(7)
-    values, (slopes, of_var) = compiled(jax.vmap(jax.value_and_grad(function, (0, 1))))(mean, zero)
+    values, (slopes, of_var) = jax.jit(jax.vmap(jax.value_and_grad(function, (0, 1))))(mean, zero)
     np.testing.assert_allclose(values, activations.get(name)(mean), rtol=1e-6, atol=2e-7)
     np.testing.assert_allclose(slopes, jax.vmap(jax.grad(activations.get(name)))(mean), rtol=1e-6, atol=2e-7)
     assert jnp.isfinite(of_var).all()
@@ -132,7 +128,7 @@ def test_values_and_derivatives_stay_finite(name, dtype):
             jnp.asarray([-1e15, -1e4, -20.0, 0.0, 20.0, 1e4, 1e15]), jnp.asarray([0, 1e-30, 1e-3, 1.0, 1e4, 1e15])
         )
     )
-    values, slopes = compiled(jax.vmap(jax.value_and_grad(gaussian.get(name), (0, 1))))(mean, var)
+    values, slopes = jax.jit(jax.vmap(jax.value_and_grad(gaussian.get(name), (0, 1))))(mean, var)
     for found in (values, *slopes):
         assert jnp.isfinite(found).all()
 

@@ -22,7 +22,7 @@ def small():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_update_is_in_place_and_has_no_more_kernels_than_optaxs(name, small):
+def test_an_update_is_in_place_and_has_no_more_kernels_than_optaxs(name, small, optimised):
     import optax
 
     ours, theirs = optimizers.pairs()[name]
@@ -39,7 +39,7 @@ def test_an_update_is_in_place_and_has_no_more_kernels_than_optaxs(name, small):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_an_update_is_not_slower_than_optaxs(name):
+def test_an_update_is_not_slower_than_optaxs(name, optimised):
     """Two compilations of one program differ by up to 3 %, hence the limit; the goal is 1, read from the benchmark."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         _, seconds = optimizers.steps(name, 40, 1)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,15 +11,17 @@ from typing import Any
 from unittest import mock
 
 import jax
+import pytest
 
 from cs231n_jax.config import Config
 from cs231n_jax.models import ModelConfig, Precision, registry
+from cs231n_jax.train import snapshots
+from cs231n_jax.train.loop import Silent
 from cs231n_jax.train.run import run
 from cs231n_jax.train.signals import Interrupted
 from experiments import overrides
 from tests.descriptors import MODELS, ModelRow
 
-CONTINUE = 75
 STEPS = 6
 
 
@@ -84,14 +87,11 @@ def shortest(text: str, data: int = 1, dtype: Precision = Precision.FLOAT32) -> 
         yield config
 
 
-class Befalls:
+class Befalls(Silent):
     """A reporter that sends a signal to its own process after so many updates; 0: never."""
 
     def __init__(self, number: int, after: int):
         self._number, self._after = number, after
-
-    def start(self, done: int, total: int) -> None:
-        """Nothing befalls before the first update."""
 
     def advance(self, done: int) -> None:
         """The signal, when its time has come."""
@@ -103,13 +103,41 @@ class Befalls:
         print(text, flush=True)
 
 
-def train(text: str, workdir: Path, cache: Path, number: int, after: int) -> None:
-    """Train in this process; exit with 75 where a signal asked for it."""
+def killed(text: str, rough: Path, cache: Path) -> None:
+    """Train in this process until it is killed after three updates."""
+    _keep_programs(cache)
+    with shortest(text) as config:
+        run(config, rough, {}, Befalls(signal.SIGKILL, 3), time.time())
+
+
+def interrupted(text: str, rough: Path, calm: Path, cache: Path) -> None:
+    """Go on after the kill until an interrupt after four updates; damage what it saved; go on to the end.
+
+    Then the same run once more, undisturbed, in `calm`.
+    """
+    _keep_programs(cache)
+    with shortest(text) as config:
+        assert snapshots.latest_good(rough) == 2
+        with pytest.raises(Interrupted):
+            run(config, rough, {}, Befalls(signal.SIGINT, 4), time.time())
+        saved = snapshots.latest_good(rough)
+        assert saved >= 4
+        damage(rough, saved)
+        assert snapshots.latest_good(rough) < saved
+        for workdir in (rough, calm):
+            run(config, workdir, {}, Befalls(0, 0), time.time())
+
+
+def _keep_programs(cache: Path) -> None:
+    """Keep what is compiled, and compile in half the time: before the first array."""
+    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    with shortest(text) as config:
-        try:
-            run(config, workdir, {}, Befalls(number, after), time.time())
-        except Interrupted as interrupted:
-            print(interrupted, flush=True)
-            os._exit(CONTINUE)
+
+
+def damage(workdir: Path, step: int) -> None:
+    """Turn over one bit in the middle of the largest file of a snapshot."""
+    path = max(snapshots.directory(workdir, step).rglob("*"), key=lambda p: p.stat().st_size if p.is_file() else -1)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)

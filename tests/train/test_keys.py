@@ -27,8 +27,10 @@ NOISY = {  # row -> options, and how often a pass draws for the batch
     "fractalnet20": ({"drop_rates": (0.1, 0.1)}, 21),  # 1 kind, 2 for a column, 2 joins and 7 units a block
     "convnet": ({"drop_connect_rate": 0.5}, 1),  # dropout
     "convnet-fractional": ({}, 6),  # borders of rows and of columns, and stochastic depth, in two stages
+    "mlp": ({"drop_connect_rate": 0.5}, 0),
+    "fmp_digits": ({"drop_rate": 0.5}, 10),  # borders of rows and of columns in three stages, and dropout in four
 }
-MASKS = {"convnet": 1}  # draws an example: of DropConnect
+MASKS = {"convnet": 1, "mlp": 2}  # draws an example: of DropConnect
 CROP_FLIP = augmentations.build(DataConfig(augment="crop_flip:1"), (0.5,))
 
 
@@ -94,11 +96,24 @@ def test_each_draw_has_a_number_for_each_example_or_one_for_the_batch(name):
     shapes = kinds(key_record.uses(loss, jax.random.key(0)))
     assert shapes[0] == (3, EXAMPLES)  # the augmentation: two places and a flip for each
     # gates, paths and borders of the whole batch, and masks of one example; four of the borders look like the examples
-    ours = {"stochastic_resnet110": 1, "fractalnet20": 7, "convnet": EXAMPLES, "convnet-fractional": 4}.get(name, 0)
+    ours = {"stochastic_resnet110": 1, "fractalnet20": 7, "convnet": EXAMPLES, "convnet-fractional": 4}
+    ours = (ours | {"mlp": 2 * EXAMPLES, "fmp_digits": 4}).get(name, 0)
     others = sum(EXAMPLES not in shape[:1] for shape in shapes[1:])
     assert others >= ours
     if name not in ("stochastic_resnet110", "fractalnet20"):
         assert others == ours
+
+
+def test_the_terms_of_a_chain_of_augmentations_draw_apart():
+    chain = augmentations.build(DataConfig(augment="crop:1+flip+cutout:2+jitter:0.4:0.1+lighting"), (0.5,) * 3)
+    batch = batch_of("wrn28_10")
+    found = [
+        use
+        for step in range(2)
+        for use in key_record.uses(lambda key: chain(key, batch), state.stream_key(0, "train", step))
+    ]
+    assert len(kinds(found)) >= 2 * 5
+    assert key_record.repeated(found) == []
 
 
 @pytest.mark.parametrize("name", NOISY)

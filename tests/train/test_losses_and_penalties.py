@@ -1,7 +1,6 @@
 """Losses and penalties as a run has them: from the config through the task to the update."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +64,7 @@ def test_auxiliary_heads_count_three_tenths_and_in_training_alone():
     batch = {"image": jnp.asarray(images), "label": jnp.asarray([3, 0, 7], jnp.int32)}
     params, model_state = task.init(0, batch)
 
-    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    @jax.jit
     def computed(params, model_state):
         standard = (jnp.asarray(images, jnp.float32) / 255 - 0.5) / 0.25
         options = {"key": jax.random.key(0), "train": True}

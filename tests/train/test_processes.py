@@ -15,12 +15,12 @@ import pytest
 
 from cs231n_jax.models import Precision
 from cs231n_jax.train import sharding, snapshots
+from tests.programs import ROOT, run
 from tests.train.test_devices import advance, after, assembly_of, compiled, largest_difference
 from tests.train.test_kill import assert_same_run
 
 DTYPES = {1: Precision.FLOAT32, 50: Precision.FLOAT64}  # by the step of the snapshots below
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[2]
 TIMEOUT = 15  # seconds of silence after which a process counts as dead
 RUN = (
     "--config.model.options.width=4",
@@ -97,8 +97,7 @@ def test_only_process_0_writes_and_speaks(undisturbed):
 
 @pytest.mark.parametrize("program", ["evaluate", "ensemble"])
 def test_programs_read_the_run_on_one_device(undisturbed, program):
-    command = [sys.executable, "-m", f"experiments.{program}", f"--workdir={undisturbed}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = run(program, f"--workdir={undisturbed}")
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (undisturbed / "metrics.jsonl").read_text().splitlines()]
     accuracy = [line["accuracy"] for line in lines if line["split"] == "eval"][-1]
@@ -156,10 +155,18 @@ def test_a_run_that_is_stopped_and_of_which_each_process_is_killed_once_continue
     assert_same_run(workdir, undisturbed)
 
 
-def work(workdir: Path, mesh: tuple[int, int], steps: int, dtype: Precision) -> None:
-    log = workdir / "log"
-    codes = end(start("tests.train.worker", workdir, *mesh, steps, dtype.value, log=log))
-    assert codes == [0, 0], (workdir / "log.0").read_text()
+def work(log: Path, *jobs: object) -> None:
+    codes = end(start("tests.train.worker", *jobs, log=log))
+    assert codes == [0, 0], log.with_name(f"{log.name}.0").read_text()
+
+
+@pytest.fixture(scope="module")
+def worked(tmp_path_factory):
+    """Two run directories of two processes: one update in float32, twenty in float64."""
+    root = tmp_path_factory.mktemp("worked")
+    short, long = root / "short", root / "long"
+    work(root / "log", short, 4, 2, 1, Precision.FLOAT32.value, long, 8, 1, 20, Precision.FLOAT64.value)
+    return short, long
 
 
 def weights(workdir: Path, step: int):
@@ -168,22 +175,20 @@ def weights(workdir: Path, step: int):
     return tree.params, tree.model_state
 
 
-def test_one_float32_step_agrees_with_one_device(tmp_path):
-    work(tmp_path, (4, 2), 1, Precision.FLOAT32)
+def test_one_float32_step_agrees_with_one_device(worked):
     one = after((1, 1), 1)
-    assert largest_difference(weights(tmp_path, 1), (one.params, one.model_state)) < 1e-5
+    assert largest_difference(weights(worked[0], 1), (one.params, one.model_state)) < 1e-5
 
 
-def test_fifty_float64_steps_with_a_change_of_processes_agree_with_one_device(tmp_path, x64):
+def test_fifty_float64_steps_with_a_change_of_processes_agree_with_one_device(worked, x64):
     """20 updates on two processes, 15 on one with another mesh, 15 on two with a third."""
-    work(tmp_path, (8, 1), 20, Precision.FLOAT64)
-    assembly = assembly_of((4, 2), Precision.FLOAT64)
-    state = sharding.put_state(snapshots.restore(tmp_path, 20, assembly.state_shapes), assembly.mesh)
-    snapshots.save(tmp_path, advance(assembly, compiled(assembly), state, 20, 35), snapshots.Kind.RESUME)
-    work(tmp_path, (1, 8), 50, Precision.FLOAT64)
+    workdir, assembly = worked[1], assembly_of((4, 2), Precision.FLOAT64)
+    state = sharding.put_state(snapshots.restore(workdir, 20, assembly.state_shapes), assembly.mesh)
+    snapshots.save(workdir, advance(assembly, compiled(assembly), state, 20, 35), snapshots.Kind.RESUME)
+    work(workdir / "log", workdir, 1, 8, 50, Precision.FLOAT64.value)
     one = after((1, 1), 50, Precision.FLOAT64)
-    assert largest_difference(weights(tmp_path, 50), (one.params, one.model_state)) < 1e-10
-    read = [np.array(json.loads((tmp_path / f"indices_{i}.json").read_text())) for i in range(2)]
+    assert largest_difference(weights(workdir, 50), (one.params, one.model_state)) < 1e-10
+    read = [np.array(json.loads((workdir / f"indices_{i}.json").read_text())) for i in range(2)]
     epoch = assembly.pipeline.steps_per_epoch
     for first in (0, epoch):  # each of two epochs: every index at most once, the full batches of both together
         both = np.concatenate([half[first : first + epoch].ravel() for half in read])

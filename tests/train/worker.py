@@ -1,6 +1,6 @@
-"""What tests run as one of several processes: some updates from wherever the run directory stands, then a snapshot.
+"""What tests run as one of several processes: some updates from wherever a run directory stands, then a snapshot.
 
-python launch/multihost.py … tests.train.worker WORKDIR DATA FSDP STEPS DTYPE
+python launch/multihost.py … tests.train.worker WORKDIR DATA FSDP STEPS DTYPE [WORKDIR …]
 """
 
 import json
@@ -29,4 +29,6 @@ def main(workdir: Path, mesh: tuple[int, int], steps: int, dtype: Precision) -> 
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), (int(sys.argv[2]), int(sys.argv[3])), int(sys.argv[4]), Precision(sys.argv[5]))
+    for at in range(1, len(sys.argv), 5):
+        folder, data, fsdp, count, name = sys.argv[at : at + 5]
+        main(Path(folder), (int(data), int(fsdp)), int(count), Precision(name))
