@@ -200,11 +200,13 @@ def test_plan_tells_sizes_and_draws(tmp_path):
     assert (tmp_path / "learning_rate.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_replay_config_is_the_same_run(workdir):
-    before = (workdir / "result.json").read_bytes()
+def test_replay_config_is_the_same_run_and_a_finished_one_prints_its_table_again(workdir):
+    before = {p: p.stat().st_mtime_ns for p in workdir.rglob("*") if p.is_file()}
     output = good("train", f"--config=experiments/configs/replay.py:{workdir}/config.json", f"--workdir={workdir}")
     assert "is finished" in output
-    assert (workdir / "result.json").read_bytes() == before
+    assert "average of predictions" in output
+    assert before == {p: p.stat().st_mtime_ns for p in workdir.rglob("*") if p.is_file()}
+    assert (workdir / "curves.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(
@@ -303,8 +305,7 @@ def test_a_mistake_seen_late_leaves_the_directory_free(tmp_path):
     good("train", f"--workdir={workdir}", *SHORT)
 
 
-@pytest.mark.parametrize("name", ["config.json", "environment.json", "result.json"])
-@pytest.mark.parametrize("content", ["", "[]", "{"])
+@pytest.mark.parametrize(("name", "content"), [("config.json", ""), ("environment.json", "[]"), ("result.json", "{")])
 def test_damaged_run_files_are_named(workdir, tmp_path, name, content):
     copy = tmp_path / "copy"
     shutil.copytree(workdir, copy)
