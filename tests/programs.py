@@ -20,7 +20,9 @@ def run(program: str, *words: object) -> CompletedProcess:
         process = PROCESSES.Process(target=_become, args=(program, [*map(str, words)], out, err, dict(os.environ)))
         process.start()
         process.join(300)
-        process.kill()
+        if process.is_alive():
+            process.kill()
+            raise TimeoutError(f"{program} {' '.join(map(str, words))} is not at its end after 300 s")
         return CompletedProcess([program, *words], process.exitcode, out.read_text(), err.read_text())
 
 
