@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("cs231n_jax", "experiments", "docs", "launch", "tests", ".ci")
 BINARY = {".png", ".npz", ".npy", ".safetensors", ".gz"}
 NESTING = (ast.For, ast.While, ast.If, ast.Try, ast.Match)  # `with` takes no decision
-FLAT_CONFIGS = {"OptimizerConfig", "ScheduleConfig"}  # command-line flags cannot choose between classes
+FLAT_CONFIGS = {"OptimizerConfig", "ScheduleConfig", "DataConfig"}  # command-line flags cannot choose between classes
 SHELL_SCRIPTS = [*sorted((ROOT / "launch").glob("*.sh")), ROOT / "launch" / "slurm.sbatch", ROOT / ".ci" / "run"]
 
 

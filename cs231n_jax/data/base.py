@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from cs231n_jax.data import terms
+from cs231n_jax.data.text_config import TextConfig
+from cs231n_jax.data.vocabulary import Vocabulary
 
 Part = typing.Literal["train", "eval"]
 
@@ -29,6 +31,10 @@ class Info:
         std: the same for the standard deviation (divided by n).
         streams: 0, or S where the examples are windows of S contiguous streams: k·S + b is window k of stream b, and
             batches of S take them in this order. Text has no mean and no std.
+        ragged: of arrays whose second axis is padded to the longest example, the names of the arrays of lengths, such
+            as {"token": "length"}.
+        buckets: lengths that batches of such arrays are padded to, shortest first; the last is that of `shapes`.
+        vocabularies: by array of tokens, what they stand for; a run keeps them in vocabularies.json.
     """
 
     name: str
@@ -40,6 +46,9 @@ class Info:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     streams: int = 0
+    ragged: dict[str, str] = dataclasses.field(default_factory=dict)
+    buckets: tuple[int, ...] = ()
+    vocabularies: dict[str, Vocabulary] = dataclasses.field(default_factory=dict)
 
 
 @typing.runtime_checkable
@@ -48,7 +57,8 @@ class Source(typing.Protocol):
 
     `source[indices]` takes an integer array [B] and returns freshly made arrays
     {"image": uint8 [B, H, W, C], "label": int32 [B]}; of text {"token": int32 [B, T], "target": int32 [B, T],
-    "start": bool [B], "counted": bool [B, T]}.
+    "start": bool [B], "counted": bool [B, T]}; of clips, labelled texts and pairs of sentences those that
+    `tfds_source.open_split`, `sentences.labelled` and `sentences.pairs` describe.
     """
 
     info: Info
@@ -120,8 +130,10 @@ class DataConfig:
     Args:
         name: "digits"; "synthetic" or "synthetic:32x32x3:10:50000" (shape, classes, examples); a path ending in
             .npz; a path to a folder of images by class ("./photos"); text: "python_docs", the language reference that
-            comes with Python, or a path ending in .txt; otherwise a TFDS name, optionally with config and version
-            ("cifar10", "cifar10/3.0.2"; of text: "tiny_shakespeare").
+            comes with Python, or a path ending in .txt; sentences and clips: "sentiment_grammar",
+            "translation_grammar" and "moving_shapes", with ":8000" or ":8000:1" (examples, seed) if so wanted, and
+            "parallel:{split}.de:{split}.en", two files of translations line by line; otherwise a TFDS name,
+            optionally with config and version ("cifar10", "cifar10/3.0.2"; of text: "tiny_shakespeare").
         dir: where relative paths start, or the TFDS data directory; "" means the working directory, or
             $TFDS_DATA_DIR and then ~/tensorflow_datasets.
         batch_size: training examples per step, over all devices and processes.
@@ -140,6 +152,7 @@ class DataConfig:
             size. For folders of images and TFDS sets.
         window: text: characters of a training example, over which gradients flow. The text is cut into `batch_size`
             contiguous streams, and a batch has the next window of each.
+        text: vocabulary and lengths, for sets of sentences.
     """
 
     name: str = "digits"
@@ -154,6 +167,7 @@ class DataConfig:
     limit: int = 0
     image_size: int = 0
     window: int = 0
+    text: TextConfig = dataclasses.field(default_factory=TextConfig)
 
     def validate(self) -> None:
         """Check the fields that need no data; raises ValueError."""
@@ -167,6 +181,7 @@ class DataConfig:
             if getattr(self, field) < 0:
                 raise ValueError(f"data.{field} is {getattr(self, field)}; it must be 0 or more")
         terms.parse(self.augment)
+        self.text.validate()
         if self.augment_padding > MOST_PADDING:
             raise ValueError(
                 f"data.augment_padding is {self.augment_padding}; it must be at most {MOST_PADDING} pixels"
@@ -187,7 +202,7 @@ class DataConfig:
 
         A channel that never varies gets a std of 1.
         """
-        channels = info.shapes["image"][-1]
+        channels = len(info.mean)
         match self.normalize:
             case Normalization.DATASET:
                 return info.mean, tuple(s or 1.0 for s in info.std)

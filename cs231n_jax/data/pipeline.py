@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from cs231n_jax.data import buckets
 from cs231n_jax.data.base import Source
 
 
@@ -41,7 +42,8 @@ class Pipeline:
     """Training batches, each computable without the ones before it.
 
     An epoch takes the examples in a new order and drops the ragged tail, so every batch is full; with `shuffle` the
-    tail is another one in each epoch. Streams are not shuffled: batch k of an epoch is window k of each.
+    tail is another one in each epoch. Streams are not shuffled: batch k of an epoch is window k of each. Where the
+    source declares several lengths, each batch has examples of one bucket (see `buckets.arrange`), and its length.
 
     Args:
         source: the training split.
@@ -81,8 +83,14 @@ class Pipeline:
         self.source, self.batch_size, self.seed = source, batch_size, seed
         self.shuffle = shuffle and not source.info.streams
         self.steps_per_epoch = len(source) // batch_size
+        self._bucket = None  # of each example, where there are several
+        if len(source.info.buckets) > 1:
+            found = buckets.lengths(source[np.arange(len(source))], source.info)
+            self._bucket = buckets.assign(found, source.info.buckets)
+            self.steps_per_epoch = buckets.steps(self._bucket, len(source.info.buckets), batch_size)
         self._first_flips = alternating_flips(seed, 0, len(source)) if alternating else None
-        self._order = (-1, np.empty(0, np.int64))  # the epoch last asked for, and its order
+        nothing = np.empty(0, np.int64)
+        self._order = (-1, nothing, nothing)  # the epoch last asked for, its order, and the bucket of each batch
 
     def indices(self, step: int) -> np.ndarray:
         """Which examples this process reads for update number `step` (from 0): int64 [batch / processes]."""
@@ -90,11 +98,19 @@ class Pipeline:
             raise ValueError(f"steps are counted from 0, got {step}")
         epoch, position = divmod(step, self.steps_per_epoch)
         start = position * self.batch_size
-        return self._epoch(epoch)[start : start + self.batch_size][self._slice]
+        return self._epoch(epoch)[0][start : start + self.batch_size][self._slice]
+
+    def bucket(self, step: int) -> int:
+        """The number of the declared length that the batch of an update has; 0 where there is one, or none."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        return 0 if self._bucket is None else int(self._epoch(epoch)[1][position])
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
         """The examples for update number `step`: {"image": uint8 [b, H, W, C], "label": int32 [b]}, and `draws`."""
-        return {**self.source[self.indices(step)], **self.draws(step)}
+        examples = self.source[self.indices(step)]
+        if self._bucket is not None:
+            examples = buckets.crop(examples, self.source.info, self.source.info.buckets[self.bucket(step)])
+        return {**examples, **self.draws(step)}
 
     def draws(self, step: int) -> dict[str, np.ndarray]:
         """What is decided anew for each example of an update, and no part of the data: {} or {"flip": bool [b]}."""
@@ -102,13 +118,16 @@ class Pipeline:
             return {}
         return {"flip": self._first_flips[self.indices(step)] ^ bool(step // self.steps_per_epoch % 2)}
 
-    def _epoch(self, epoch: int) -> np.ndarray:
-        cached, order = self._order  # one tuple, so that a reading thread never sees half of a change
+    def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The order of an epoch, and the bucket of each batch."""
+        cached, order, bucket = self._order  # one tuple, so that a reading thread never sees half of a change
         if cached != epoch:
             size = len(self.source)
             order = permutation(self.seed, epoch, size) if self.shuffle else np.arange(size)
-            self._order = (epoch, order)
-        return order
+            if self._bucket is not None:
+                order, bucket = buckets.arrange(order, self._bucket, len(self.source.info.buckets), self.batch_size)
+            self._order = (epoch, order, bucket)
+        return order, bucket
 
 
 def eval_batches(
@@ -117,7 +136,9 @@ def eval_batches(
     """All examples once, in order, in ⌈N / batch_size⌉ full batches.
 
     The last batch is filled up with copies of the last example, and "mask", float32 [b], is 0 there and 1 elsewhere.
-    Each of several processes gets its slice of every batch, so all of them make the same number of steps.
+    Each of several processes gets its slice of every batch, so all of them make the same number of steps. Where the
+    source declares several lengths, a batch is as long as the shortest that holds all of it; such a source has its
+    short examples first.
 
     Args:
         source: the evaluation split, N examples.
@@ -133,11 +154,20 @@ def eval_batches(
 
     def batches() -> Iterator[dict[str, np.ndarray]]:
         for start in range(0, size, batch_size):
-            indices = np.arange(start, start + batch_size)[local]
-            mask = (indices < size).astype(np.float32)
-            yield {**source[np.minimum(indices, size - 1)], "mask": mask}
+            indices = np.arange(start, start + batch_size)
+            examples = _fitted(source, np.minimum(indices, size - 1), local)
+            yield {**examples, "mask": (indices[local] < size).astype(np.float32)}
 
     return batches()
+
+
+def _fitted(source: Source, indices: np.ndarray, local: slice) -> dict[str, np.ndarray]:
+    """This process's slice of a batch, as long as the bucket that holds the whole batch."""
+    declared = source.info.buckets
+    if len(declared) < 2:
+        return source[indices[local]]
+    longest = buckets.lengths(source[indices], source.info).max(keepdims=True)
+    return buckets.crop(source[indices[local]], source.info, declared[buckets.assign(longest, declared)[0]])
 
 
 def _local_slice(batch_size: int, process_index: int, process_count: int) -> slice:

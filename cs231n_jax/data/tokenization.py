@@ -1,5 +1,6 @@
 """How a sentence is cut into tokens, for vocabularies and for scores; a score means nothing without its name."""
 
+import functools
 import re
 from collections.abc import Callable
 
@@ -16,13 +17,18 @@ _ENTITIES = (("&quot;", '"'), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">"))
 
 def words_13a(sentence: str) -> list[str]:
     """Tokens as NIST's mteval-v13a cuts them, the usual choice for translations into European languages."""
+    return list(_words_13a(sentence))
+
+
+@functools.lru_cache(maxsize=2**16)  # a vocabulary, the arrays and each evaluation cut the same sentences
+def _words_13a(sentence: str) -> tuple[str, ...]:
     line = sentence.replace("<skipped>", "").replace("-\n", "").replace("\n", " ")
     for entity, character in _ENTITIES:
         line = line.replace(entity, character)
     line = f" {line} "
     for pattern, replacement in _RULES:
         line = pattern.sub(replacement, line)
-    return line.split()
+    return tuple(line.split())
 
 
 def characters(sentence: str) -> list[str]:

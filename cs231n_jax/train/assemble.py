@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from cs231n_jax.config import Config
 from cs231n_jax.data import Pipeline, Source, open_source
+from cs231n_jax.data.buckets import crop
 from cs231n_jax.models import Precision
 from cs231n_jax.models.base import stage_of
 from cs231n_jax.optim import OTHERS, GradientTransformation, chain, freeze, partition, track_ema
@@ -59,12 +60,21 @@ class Assembly:
         devices = self.mesh.size
         return -(-self.config.data.evaluation_batch_size // devices) * devices
 
-    @cached_property
+    @property
     def batch_shapes(self) -> dict[str, Any]:
-        """The shapes of a training batch over all processes, with shardings, for abstract runs."""
-        batch = {**self.train_source[np.zeros(1, np.int64)], **self.pipeline.draws(0)}
-        size, where = self.config.data.batch_size, sharding.batch_sharding(self.mesh)
-        return {n: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype, sharding=where) for n, x in batch.items()}
+        """The shapes of a training batch over all processes, with shardings, for abstract runs: of the longest one."""
+        return self.bucket_shapes[-1]
+
+    @cached_property
+    def bucket_shapes(self) -> tuple[dict[str, Any], ...]:
+        """Of a training batch of each declared length; of the only one where none is declared."""
+        info, size, where = self.train_source.info, self.config.data.batch_size, sharding.batch_sharding(self.mesh)
+        whole = self.train_source[np.zeros(1, np.int64)]
+        examples = [crop(whole, info, length) for length in info.buckets] or [whole]
+        return tuple(
+            {n: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype, sharding=where) for n, x in batch.items()}
+            for batch in ({**example, **self.pipeline.draws(0)} for example in examples)
+        )
 
     def new_state(self) -> state.TrainState:
         """The state before the first update, on its devices."""
@@ -120,6 +130,11 @@ def assemble(config: Config) -> Assembly:
     if total_steps > MOST_STEPS:
         raise ValueError(
             f"train.steps={config.train.steps!r} is {total_steps} updates; at most {MOST_STEPS} are counted"
+        )
+    if config.train.steps_per_call > 1 and len(train_source.info.buckets) > 1:
+        raise ValueError(
+            f"train.steps_per_call={config.train.steps_per_call} needs batches of one length, but data.text.buckets "
+            f"declares {len(train_source.info.buckets)}: declare one, or set train.steps_per_call to 1"
         )
     mesh = sharding.make_mesh(config.mesh, config.data.batch_size)
     pieces = config.train.accumulate

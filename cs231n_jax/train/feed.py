@@ -18,9 +18,10 @@ Step = Callable[[TrainState, Batch], TrainState]
 class Feed(NamedTuple):
     """A way of feeding a step."""
 
-    shapes: Any  # of what `take` returns, with shardings, to compile for
+    shapes: tuple[Any, ...]  # of what `take` returns, with shardings, to compile for: one entry a declared length
     most: int  # updates in one call
     take: Callable[[int, int], Any]  # (updates done, updates to do in this call) -> arguments on the devices
+    which: Callable[[int], int]  # updates done -> the entry of `shapes` that `take` then has
     apply: Callable[[Step, TrainState, Any], TrainState]  # inside the compiled call
 
 
@@ -38,7 +39,7 @@ def _streamed(assembly: Assembly) -> Feed:
     def apply(step: Step, state: TrainState, batch: Batch) -> TrainState:
         return step(state, batch)
 
-    return Feed(assembly.batch_shapes, 1, take, apply)
+    return Feed(assembly.bucket_shapes, 1, take, assembly.pipeline.bucket, apply)
 
 
 def _resident(assembly: Assembly, most: int) -> Feed:
@@ -69,7 +70,7 @@ def _resident(assembly: Assembly, most: int) -> Feed:
         return many_updates(step, state, data, order, count, mesh, draws)
 
     shapes = sharding.with_shardings(data, sharding.replicated(mesh))
-    return Feed((shapes, order, one, draws), most, take, apply)
+    return Feed(((shapes, order, one, draws),), most, take, lambda done: 0, apply)
 
 
 def many_updates(

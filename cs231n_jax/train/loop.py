@@ -85,17 +85,17 @@ class Loop:
             state = self._state(start)
             if pending_eval:
                 state = self._boundary(state, done, only_eval=True)
-            step_function = compiled.result() if compiled else None
+            step_functions = compiled.result() if compiled else []
         self.reporter.start(done, total)
-        if step_function is None:
+        if not step_functions:
             return state
         try:
-            return self._updates(state, step_function, feed, done, total)
+            return self._updates(state, step_functions, feed, done, total)
         finally:
             self._profile.close()
 
     def _updates(
-        self, state: TrainState, step_function: jax.stages.Compiled, feed: Feed, done: int, total: int
+        self, state: TrainState, step_functions: list[jax.stages.Compiled], feed: Feed, done: int, total: int
     ) -> TrainState:
         votes = [self._vote(yes) for yes in (0, 1)]
         previous: jax.Array | None = None
@@ -105,7 +105,7 @@ class Loop:
             self._profile.before(done, count)
             with self.clock("data"):
                 given = feed.take(done, count)
-            state, tick = step_function(state, given, votes[bool(self.stop)])
+            state, tick = step_functions[feed.which(done)](state, given, votes[bool(self.stop)])
             if previous is None:
                 self._first_update(tick, done + count)
             else:
@@ -151,8 +151,8 @@ class Loop:
             return self.assembly.new_state()
         return sharding.put_state(snapshots.restore(self.workdir, step, self.assembly.state_shapes), self.assembly.mesh)
 
-    def _lower(self, feed: Feed) -> jax.stages.Lowered:
-        """The train step for the one shape there is, traced; another shape would be an error."""
+    def _lower(self, feed: Feed) -> list[jax.stages.Lowered]:
+        """The train step for each declared shape, traced; another shape would be an error."""
         train, shapes = self.config.train, self.assembly.state_shapes
         step = make_train_step(
             self.assembly.task,
@@ -170,7 +170,7 @@ class Loop:
             lies = jax.tree.map(lambda x: x.sharding, shapes)
             jitted = jax.jit(with_tick, donate_argnums=0, out_shardings=(lies, self._replicated))
             votes = sharding.with_shardings(self._vote(0), sharding.batch_sharding(self.assembly.mesh))
-            return jitted.lower(shapes, feed.shapes, votes)
+            return [jitted.lower(shapes, given, votes) for given in feed.shapes]
 
     def _vote(self, yes: int) -> jax.Array:
         """Whether this process was asked to stop, on each of its devices; a step adds up the votes of all."""
@@ -189,9 +189,9 @@ class Loop:
         ends = [done + e - done % e for e in every if e]
         return min([total, *ends, *(m for m in self._members if m > done)]) - done
 
-    def _compile(self, lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+    def _compile(self, lowered: list[jax.stages.Lowered]) -> list[jax.stages.Compiled]:
         with self.clock("compile"):
-            return lowered.compile()
+            return [one.compile() for one in lowered]
 
     def _first_update(self, tick: jax.Array, step: int) -> None:
         tick.block_until_ready()
