@@ -37,6 +37,7 @@ class Decoded:
         length: number of examples N.
         classes: names of the K labels.
         chunks: {"image": uint8 [n, H, W, C], "label": int32 [n]} in order, together N examples; made as they are read.
+            Of clips {"video": uint8 [n, T, H, W, C], "label": int32 [n], "frame_label": int32 [n, T]}.
     """
 
     length: int
@@ -236,7 +237,7 @@ class _Writer:
                     )
                 self._files[key].write(array.data)
                 self._hashes[key].update(array.data)
-        self._statistics.add(chunk["image"])
+        self._statistics.add(chunk["image" if "image" in chunk else "video"])
         self.count += len(chunk["label"])
 
     def _check_labels(self, labels: np.ndarray) -> None:

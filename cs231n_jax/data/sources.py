@@ -6,8 +6,9 @@ import dataclasses
 import re
 from collections.abc import Callable
 
-from cs231n_jax.data import digits, files, synthetic, text, tfds_source
+from cs231n_jax.data import digits, embedded, files, parallel_files, synthetic, text, tfds_sentences
 from cs231n_jax.data.base import DataConfig, First, Part, Source
+from cs231n_jax.data.text_config import TextConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,12 +22,16 @@ class _Kind:
 _KINDS = (
     _Kind(lambda name: name == "digits", digits.open_split),
     _Kind(lambda name: name.split(":")[0] == "synthetic", synthetic.open_split),
+    _Kind(lambda name: name.startswith(parallel_files.PREFIX), parallel_files.open_split),
     _Kind(lambda name: name == "python_docs", text.open_embedded, is_text=True),
     _Kind(lambda name: name.endswith(".txt"), text.open_file, is_text=True),
     _Kind(lambda name: re.split("[/:]", name)[0] in text.TFDS_NAMES, text.open_tfds, is_text=True),
+    _Kind(lambda name: name.split(":")[0] == "sentiment_grammar", embedded.open_sentiment),
+    _Kind(lambda name: name.split(":")[0] == "translation_grammar", embedded.open_translation),
+    _Kind(lambda name: name.split(":")[0] == "moving_shapes", embedded.open_video),
     _Kind(lambda name: name.endswith(".npz"), files.open_npz),
     _Kind(lambda name: name.startswith(("/", ".", "~")) or name.endswith("/"), files.open_folder, resizes=True),
-    _Kind(lambda name: True, tfds_source.open_split, resizes=True),
+    _Kind(lambda name: True, tfds_sentences.open_split, resizes=True),
 )
 
 
@@ -53,6 +58,8 @@ def open_source(config: DataConfig, split: Part) -> Source:
     if config.window and not kind.is_text:
         raise ValueError(f"data.window is for text; set it to 0 for {config.name}")
     train = kind.open(config, "train")
+    if config.text != TextConfig() and not train.info.ragged:
+        raise ValueError(f"data.text is for sets of sentences; leave all of it as it is for {config.name}")
     if split == "train":
         return First(train, config.limit) if config.limit else train
     return _matched(kind.open(config, "eval"), train, ("classes",) if kind.is_text else ("shapes", "classes"))

@@ -145,6 +145,7 @@ def _source(config: DataConfig, part: Part, split: str, text: str, classes: tupl
             "characters: set it, for example to 64"
         )
     window, streams = (config.window, config.batch_size) if part == "train" else (ROW, 1)
+    words = Listed(classes)
     mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() + "".join(classes)
     info = Info(
         name=config.name,
@@ -156,5 +157,6 @@ def _source(config: DataConfig, part: Part, split: str, text: str, classes: tupl
         mean=(),
         std=(),
         streams=streams if part == "train" else 0,
+        vocabularies={"token": words},
     )
-    return TextSource(np.array(Listed(classes).encode(text), np.int32), window, streams, info)
+    return TextSource(np.array(words.encode(text), np.int32), window, streams, info)

@@ -1,4 +1,4 @@
-"""Sets prepared by tensorflow-datasets in ArrayRecord form, read without TensorFlow: labelled images, and texts."""
+"""Sets prepared by tensorflow-datasets in ArrayRecord form, read without TensorFlow: labelled images, clips, texts."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from cs231n_jax.data.base import ArraySource, DataConfig, Part, choose_split
 from cs231n_jax.data.files import fit
 
 VERSION = 1
+MADE = ("digits", "synthetic", "python_docs", "sentiment_grammar", "translation_grammar", "moving_shapes")  # not here
 CHUNK = 250
 
 
@@ -35,8 +36,12 @@ def open_split(config: DataConfig, part: Part) -> ArraySource:
         part: "train" or "eval".
 
     Raises:
-        ValueError: there is no such set, split or config, or it is not a set of images with labels.
+        ValueError: there is no such set, split or config, or it is not a set of images or clips with labels.
         FileNotFoundError: the set exists but is not prepared here; the message says how to.
+
+    Returns:
+        A source of {"image": uint8 [B, H, W, C], "label": int32 [B]}, or of {"video": uint8 [B, T, H, W, C], "label":
+        int32 [B], "frame_label": int32 [B, T], the label of the clip}.
     """
     directory, split = locate(config, part)
     key = ["tfds", VERSION, split, config.image_size, cache.stamp(p for p in directory.resolve().iterdir())]
@@ -64,16 +69,27 @@ def text(directory: Path, split: str) -> str:
         return "".join(record["text"].decode() for record in builder.as_data_source(split))
 
 
+def read(directory: Path, split: str) -> tuple[Any, list[dict[str, Any]]]:
+    """(the features of a set, all records of a split)."""
+    with _quiet():
+        import tensorflow_datasets as tfds
+
+        builder: Any = tfds.builder_from_directory(str(directory))
+        records = builder.as_data_source(split)
+        return builder.info.features, list(records.__getitems__(list(range(len(records)))))
+
+
 def _decode(config: DataConfig, directory: Path, split: str) -> cache.Decoded:
     with _quiet():
         import tensorflow_datasets as tfds
 
         builder: Any = tfds.builder_from_directory(str(directory))
         features = builder.info.features
-        if not {"image", "label"} <= set(features):
+        kind = next((name for name in ("image", "video") if {name, "label"} <= set(features)), "")
+        if not kind:
             raise ValueError(
                 f"{config.name} has the features {', '.join(sorted(features))}; "
-                "a set of labelled images needs image and label"
+                "a set of labelled images needs image and label, one of clips video and label"
             )
         records = builder.as_data_source(split)
         names = tuple(features["label"].names)
@@ -82,14 +98,24 @@ def _decode(config: DataConfig, directory: Path, split: str) -> cache.Decoded:
         for start in range(0, len(records), CHUNK):
             with _quiet():
                 examples = records.__getitems__(list(range(start, min(start + CHUNK, len(records)))))
-            images = [fit(np.asarray(example["image"]), config.image_size) for example in examples]
+            images = [_pixels(example[kind], kind, config.image_size) for example in examples]
             if len({image.shape for image in images}) > 1:
                 raise ValueError(
-                    f"the images of {config.name} differ in size; set data.image_size to the size they should get"
+                    f"the {kind}s of {config.name} differ in size; set data.image_size to the size they should get"
+                    + (" (clips must be equally long too)" if kind == "video" else "")
                 )
-            yield {"image": np.stack(images), "label": np.array([e["label"] for e in examples], np.int32)}
+            labels = np.array([example["label"] for example in examples], np.int32)
+            frames = {"frame_label": np.repeat(labels[:, None], len(images[0]), axis=1)} if kind == "video" else {}
+            yield {kind: np.stack(images), "label": labels, **frames}
 
     return cache.Decoded(len(records), names, chunks())
+
+
+def _pixels(example: Any, kind: str, side: int) -> np.ndarray:
+    """[H, W, C] of an image, [T, H, W, C] of a clip."""
+    if kind == "image":
+        return fit(np.asarray(example), side)
+    return np.stack([fit(np.asarray(frame), side) for frame in example])
 
 
 def _roots(config: DataConfig) -> list[Path]:
@@ -144,7 +170,7 @@ def _registered() -> list[str]:
 
 def _unknown(config: DataConfig) -> str:
     prepared = [d.name for root in _roots(config) if root.is_dir() for d in root.iterdir() if d.is_dir()]
-    nearest = difflib.get_close_matches(config.name, ["digits", "synthetic", *prepared, *_registered()], n=1)
+    nearest = difflib.get_close_matches(config.name, [*MADE, *prepared, *_registered()], n=1)
     if Path(config.dir, config.name).is_dir():
         nearest = [f"./{config.name}"]
     hint = f"did you mean {nearest[0]!r}?" if nearest else "check the spelling;"

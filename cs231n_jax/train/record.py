@@ -64,7 +64,7 @@ def claim(workdir: Path, config: Config, overrides: dict[str, Any]) -> None:
         recorded, given = ({**tree, "mesh": {}} for tree in (_completed(read_json(path)), to_json(config)))
         found = differences(recorded, given)
         if found and not _has_results(workdir):
-            for name in ("environment.json", "overrides.json", "config.json"):  # the claim itself last
+            for name in ("vocabularies.json", "environment.json", "overrides.json", "config.json"):  # the claim last
                 (workdir / name).unlink(missing_ok=True)
             return claim(workdir, config, overrides)
         if found:

@@ -79,6 +79,8 @@ def _note_environment(assembly: Assembly, workdir: Path, reporter: Reporter) -> 
     """Record where the run began; say what is different where it continues; refuse other data."""
     now, path = record.environment(assembly.fingerprints()), workdir / "environment.json"
     if not path.exists():
+        if words := assembly.train_source.info.vocabularies:
+            record.write_json(workdir / "vocabularies.json", {name: one.to_json() for name, one in words.items()})
         record.write_json(path, now)
         return
     before = record.read_json(path)

@@ -1,0 +1,155 @@
+"""Prepared sets of texts, translations and clips: made for the test, and the real ones where they are."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cs231n_jax import data
+from cs231n_jax.data import buckets, vocabulary
+from cs231n_jax.data.text_config import TextConfig, Tokens
+from tests.data.conftest import png
+
+
+def opened(name, part="train", text=None, **options):
+    return data.open_source(data.DataConfig(name=name, text=text or TextConfig(), **options), part)
+
+
+def everything(source):
+    return source[np.arange(len(source))]
+
+
+@pytest.fixture
+def prepare(tmp_path):
+    """Returns prepare(features, examples): the directory of a set TINY with these as train and test."""
+    import tensorflow_datasets as tfds
+
+    def write(features, examples):
+        class Tiny(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+            """Made for tests."""
+
+            VERSION = tfds.core.Version("1.0.0")
+
+            def _info(self):
+                return tfds.core.DatasetInfo(builder=self, features=features)
+
+            def _split_generators(self, manager):
+                return {split: self._generate_examples() for split in ("train", "test")}
+
+            def _generate_examples(self):
+                yield from enumerate(examples)
+
+        Tiny(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+        return str(tmp_path)
+
+    return write
+
+
+def test_labelled_texts(prepare):
+    import tensorflow_datasets as tfds
+
+    features = {"text": tfds.features.Text(), "label": tfds.features.ClassLabel(names=["bad", "good"])}
+    directory = prepare(
+        tfds.features.FeaturesDict(features), [{"text": "Größe, ja", "label": 1}, {"text": "nein", "label": 0}]
+    )
+    source = opened("tiny", "eval", dir=directory)
+    assert source.info.classes == ("bad", "good")
+    assert {text: int(label) for text, label in zip(source.texts["token"], everything(source)["label"])} == {
+        "Größe, ja": 1,
+        "nein": 0,
+    }
+    with pytest.raises(ValueError, match=r"data.text.languages is for translations; leave it empty for tiny"):
+        opened("tiny", dir=directory, text=TextConfig(languages="de-en"))
+
+
+def test_translations_in_both_directions(prepare):
+    import tensorflow_datasets as tfds
+
+    features = tfds.features.Translation(languages=["de", "en"])
+    directory = prepare(features, [{"de": "ein Hund", "en": "a dog"}, {"de": "zwei", "en": "two"}])
+    there, back = (opened("tiny", dir=directory, text=TextConfig(languages=way)) for way in ("", "en-de"))
+    assert set(zip(there.texts["source"], there.texts["target"])) == {("ein Hund", "a dog"), ("zwei", "two")}
+    assert back.texts == {"source": there.texts["target"], "target": there.texts["source"]}
+    with pytest.raises(ValueError, match="languages is 'de-fr', but tiny has de-en and en-de: choose one"):
+        opened("tiny", dir=directory, text=TextConfig(languages="de-fr"))
+
+
+def test_clips(prepare):
+    import tensorflow_datasets as tfds
+
+    features = {
+        "video": tfds.features.Sequence(tfds.features.Image(shape=(4, 6, 1), encoding_format="png"), length=3),
+        "label": tfds.features.ClassLabel(names=["left", "right"]),
+    }
+    clips = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 6, 1), dtype=np.uint8)
+    examples = [{"video": [png(frame[..., 0]) for frame in clip], "label": i} for i, clip in enumerate(clips)]
+    batch = everything(opened("tiny", dir=prepare(tfds.features.FeaturesDict(features), examples)))
+    order = np.argsort(batch["label"])
+    np.testing.assert_array_equal(batch["video"][order], clips)
+    np.testing.assert_array_equal(batch["frame_label"], np.repeat(batch["label"][:, None], 3, axis=1))
+
+
+def test_the_options_of_text_are_refused_for_images():
+    with pytest.raises(ValueError, match=r"data.text is for sets of sentences; leave all of it as it is for digits"):
+        opened("digits", text=TextConfig(min_count=2))
+
+
+def real(directory, name):
+    if not Path(directory, name).is_dir():
+        pytest.skip(f"TFDS_DATA_DIR has no prepared {name}")
+    return str(directory)
+
+
+def test_real_sst2(tfds_dir):
+    directory = real(tfds_dir, "glue")
+    train, evaluation = (opened("glue/sst2", part, dir=directory) for part in ("train", "eval"))
+    assert (len(train), len(evaluation)) == (6920, 1821)
+    assert train.info.classes == ("negative", "positive")
+    assert np.bincount(everything(evaluation)["label"]).tolist() == [912, 909]
+    assert len(opened("glue/sst2", "eval", dir=directory, eval_split="validation")) == 872
+
+
+def test_real_imdb(tfds_dir):
+    source = opened("imdb_reviews", dir=real(tfds_dir, "imdb_reviews"), text=TextConfig(longest=100, lowercase=True))
+    assert len(source) == 2500
+    assert source.info.shapes["token"] == (100,)
+    assert np.bincount(everything(source)["label"]).tolist() == [1250, 1250]
+
+
+def test_real_multi30k(tfds_dir):
+    """Printed: the share of padding in one bucket and in three."""
+    directory = real(tfds_dir, "multi30k_translate")
+    text = TextConfig(lowercase=True, min_count=2, buckets="14,20,50")
+    train, evaluation = (opened("multi30k_translate", part, text, dir=directory) for part in ("train", "eval"))
+    assert (len(train), len(evaluation)) == (29000, 1000)
+    assert "a man in an orange hat starring at something." in map(str.lower, evaluation.texts["target"])
+    batch, words = everything(train), train.info.vocabularies
+    for name in ("source", "target"):
+        for row, length, sentence in zip(batch[name][:200], batch[f"{name}_length"], train.texts[name]):
+            assert words[name].decode(row[:length]) == words[name].decode(words[name].encode(sentence))
+    pipeline = data.Pipeline(train, 128, 0)
+    rows = np.stack([pipeline.indices(step) for step in range(pipeline.steps_per_epoch)])
+    padded = [train.info.buckets[pipeline.bucket(step)] for step in range(len(rows))]
+    both = (batch["source_length"] + batch["target_length"])[rows]
+    one, three = (buckets.waste(both, 2 * np.repeat(width, 128)) for width in ([50] * len(rows), padded))
+    print(f"multi30k, share of padding: {one:.3f} in one bucket of 50, {three:.3f} in buckets of 14, 20, 50")
+    assert three < 0.6 * one
+
+
+def test_real_byte_pairs(tfds_dir):
+    pytest.importorskip("tokenizers")
+    text = TextConfig(tokens=Tokens.BYTE_PAIRS, most=2000, lowercase=True)
+    source = opened("glue/sst2", dir=real(tfds_dir, "glue"), text=text)
+    words = source.info.vocabularies["token"]
+    assert words.size == 2000
+    assert all(words.decode(words.encode(sentence)) == sentence.lower() for sentence in source.texts["token"][:500])
+    assert vocabulary.UNKNOWN in words.specials
+
+
+def test_real_moving_digits(tfds_dir):
+    directory = real(tfds_dir, "moving_digits")
+    train, evaluation = (opened("moving_digits", part, dir=directory) for part in ("train", "eval"))
+    assert (len(train), len(evaluation)) == (600, 160)
+    assert train.info.shapes == {"video": (10, 32, 32, 1), "label": (), "frame_label": (10,)}
+    assert train.info.num_classes == 8
+    assert 0 < train.info.mean[0] < 0.5
