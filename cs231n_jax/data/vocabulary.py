@@ -79,9 +79,13 @@ class Listed:
         """How many numbers there are."""
         return len(self.entries)
 
-    @functools.cached_property
+    @property
     def specials(self) -> dict[str, int]:
         """The numbers of the special tokens that there are."""
+        return dict(self._specials)
+
+    @functools.cached_property
+    def _specials(self) -> dict[str, int]:
         return {entry: number for number, entry in enumerate(self.entries) if entry in SPECIALS}
 
     @functools.cached_property

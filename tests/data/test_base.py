@@ -9,10 +9,11 @@ from hypothesis.extra import numpy as hnp
 
 from cs231n_jax import data
 from cs231n_jax.data.base import PixelStatistics, choose_split, fingerprint
+from cs231n_jax.data.text_config import TextConfig
 
 
-def info(channels=3, mean=(0.5,) * 3, std=(0.25, 0.0, 0.5)):
-    return data.Info("made", "train", {"image": (2, 2, channels), "label": ()}, 1, ("0",), "f", mean, std)
+def info(mean=(0.5,) * 3, std=(0.25, 0.0, 0.5)):
+    return data.Info("made", "train", {"image": (2, 2, len(mean)), "label": ()}, 1, ("0",), "f", mean, std)
 
 
 @pytest.mark.parametrize(
@@ -43,9 +44,11 @@ def test_validate_explains_wrong_fields(options, message):
 
 
 def test_flags_can_set_every_field():
-    for field in dataclasses.fields(data.DataConfig):
-        assert field.type in (str, int) or issubclass(field.type, enum.Enum), field
-        assert isinstance(field.default, field.type)
+    of_text = dataclasses.fields(TextConfig)
+    for field in (*dataclasses.fields(data.DataConfig), *of_text):
+        if field.name != "text":
+            assert field.type in (str, int, bool) or issubclass(field.type, enum.Enum), field
+            assert isinstance(field.default, field.type)
     kind = data.Normalization
     assert [member.value for member in kind] == [member.name.lower() for member in kind]
 
@@ -63,7 +66,7 @@ def test_normalisation():
     assert chosen(data.Normalization.NONE) == ((0.0,) * 3, (1.0,) * 3)
     assert chosen(data.Normalization.IMAGENET) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     with pytest.raises(ValueError, match="imagenet, which has 3 channels, but made has 1; use dataset"):
-        chosen(data.Normalization.IMAGENET, info(channels=1))
+        chosen(data.Normalization.IMAGENET, info((0.5,), (0.25,)))
 
 
 @pytest.mark.parametrize("name", ["digits", "synthetic:4x4x1:3:50"])
