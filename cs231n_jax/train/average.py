@@ -11,27 +11,39 @@ from cs231n_jax.typing import Array, Batch, Key, ModelState, Params, PyTree
 
 
 def mean(trees: Iterable[PyTree]) -> PyTree:
-    """The elementwise mean of k trees of arrays, summed in float64, in the dtype of the first.
+    """The elementwise mean of k trees of arrays, gathered in float64, in the dtype of the first.
 
-    The trees may come from a generator: one at a time is held, beside the sum.
+    m_n = m_{n−1} + (x_n − m_{n−1}) / n
+
+    The mean of k copies is the tree itself, bit by bit, in every dtype up to float64. Another order gives the same up
+    to the rounding of k steps in float64, which may turn the last bit of a narrower dtype; means of equal groups round
+    each group's mean, too. The trees may come from a generator: beside the mean in float64, one at a time is held.
 
     Reference: Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima" (uniform weights).
 
     Raises:
         ValueError: there is no tree, or structures or shapes differ; the message names the first path.
     """
-    first, total, count = None, None, 0
+    first, average, count = None, None, 0
     for tree in trees:
-        wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
+        count += 1
         if first is None:
-            first, total = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree), wide
+            first = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
+            average = jax.tree.map(lambda leaf: np.array(leaf, np.float64), tree)
         else:
             _same_shapes(first, tree)
-            total = jax.tree.map(np.add, total, wide)
-        count += 1
+            jax.tree.map(lambda m, x, count=count: _move(m, x, count), average, tree)
+        del tree  # before the next one is made
     if not count:
         raise ValueError("the mean of no trees does not exist: pass at least one")
-    return jax.tree.map(lambda s, like: np.asarray(s / count).astype(like.dtype), total, first)
+    return jax.tree.map(lambda m, like: m.astype(like.dtype), average, first)
+
+
+def _move(average: np.ndarray, new: Array, count: int) -> None:
+    """The running mean of float64 numbers, in place."""
+    step = np.asarray(new, np.float64) - average
+    step /= count
+    average += step
 
 
 def ema(average: PyTree, new: PyTree, decay: float) -> PyTree:
@@ -54,37 +66,43 @@ def make_moments_step(task: Task) -> Callable[[Params, ModelState, Batch, Key], 
     return moments_step
 
 
-def pooled_moments(moments: Iterable[PyTree]) -> PyTree:
-    """Mean and variance over the union of equally large batches from those of each batch, in float64.
+def pooled_moments(moments: Iterable[tuple[int, PyTree]]) -> PyTree:
+    """Mean and variance over the union of batches from those of each batch, in float64.
 
-    With equal sizes, mean = avg(mean_b) and var = avg(var_b) + avg((mean_b − mean)²), updated batch by batch without
-    cancellation; this is exact, unlike a moving average of the batches.
+    Of n examples so far and a batch of b, with w = b / (n + b) and δ = mean_b − mean:
+
+    mean ← mean + w·δ,  var ← var + w·(var_b − var) + w·(1 − w)·δ²
+
+    This is exact, unlike a moving average of the batches, whatever the sizes, and nothing cancels.
 
     Args:
-        moments: one tree a batch, whose leaves come in pairs {"mean": [C], "var": [C]}.
+        moments: (examples in the batch, tree) of each batch; the leaves come in pairs {"mean": [C], "var": [C]}.
 
     Returns:
         the same tree for the union, float64.
 
     Reference: Chan, Golub, LeVeque 1983, "Algorithms for Computing the Sample Variance", equation 2.1.
+
+    Raises:
+        ValueError: there is no batch.
     """
-    pooled = None
-    for count, moment in enumerate(moments):
+    pooled, examples = None, 0
+    for size, moment in moments:
         batch = jax.tree.map(lambda x: np.asarray(x, np.float64), jax.device_get(moment))
-        pooled = batch if pooled is None else _merge(pooled, batch, count)
+        examples += size
+        pooled = batch if pooled is None else _merge(pooled, batch, size / examples)
     if pooled is None:
         raise ValueError("batch statistics cannot be estimated from no batches: pass at least one")
     return pooled
 
 
-def _merge(pooled: PyTree, batch: PyTree, count: int) -> PyTree:
+def _merge(pooled: PyTree, batch: PyTree, share: float) -> PyTree:
     if "mean" not in pooled:
-        return {name: _merge(pooled[name], batch[name], count) for name in pooled}
+        return {name: _merge(pooled[name], batch[name], share) for name in pooled}
     delta = batch["mean"] - pooled["mean"]
-    share = 1.0 / (count + 1)
     return {
         "mean": pooled["mean"] + delta * share,
-        "var": pooled["var"] + (batch["var"] - pooled["var"]) * share + delta**2 * (count * share**2),
+        "var": pooled["var"] + (batch["var"] - pooled["var"]) * share + delta**2 * (share * (1 - share)),
     }
 
 
@@ -97,7 +115,7 @@ def reestimate(
     """`model_state` with batch statistics that belong to `params`: exact pooled moments over `batches`.
 
     Averaged weights need this: the running statistics of any one snapshot are those of another network.
-    A model without batch statistics is returned as it is.
+    Batches count by their numbers of examples. A model without batch statistics is returned as it is.
 
     Reference: Izmailov et al. 2018, section 3.2 (a pass over the data after averaging).
     Deviation: pooled moments with the variance between batches included; the authors' code takes the plain mean of
@@ -105,8 +123,13 @@ def reestimate(
     """
     if not model_state.get("batch_stats"):
         return model_state
-    pooled = pooled_moments(moments_step(params, model_state, batch, key) for batch, key in batches)
+    pooled = pooled_moments((_examples(batch), moments_step(params, model_state, batch, key)) for batch, key in batches)
     return {**model_state, "batch_stats": _replaced(model_state["batch_stats"], pooled)}
+
+
+def _examples(batch: Batch) -> int:
+    """The length of the leading axis, which all arrays of a batch share."""
+    return len(next(iter(batch.values())))
 
 
 def _replaced(old: PyTree, new: PyTree) -> PyTree:

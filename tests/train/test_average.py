@@ -1,5 +1,8 @@
 """Averages of weights, statistics and moments against float64 references."""
 
+import math
+import tracemalloc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,13 +14,11 @@ from cs231n_jax.tasks.classification import Classification
 from cs231n_jax.train import average
 
 
-def trees(count, seed=0):
+def trees(count, seed=0, dtype=np.float32):
     random = np.random.default_rng(seed)
-    shapes = {"a": {"kernel": (3, 4), "bias": (4,)}, "b": (2,)}
+    shapes = {"a": {"kernel": (3, 4), "bias": (4,)}, "b": (2,), "c": (200,)}
     is_shape = {"is_leaf": lambda x: isinstance(x, tuple)}
-    return [
-        jax.tree.map(lambda s: random.standard_normal(s).astype(np.float32), shapes, **is_shape) for _ in range(count)
-    ]
+    return [jax.tree.map(lambda s: random.standard_normal(s).astype(dtype), shapes, **is_shape) for _ in range(count)]
 
 
 def equal(a, b):
@@ -26,21 +27,63 @@ def equal(a, b):
     )
 
 
-@pytest.mark.parametrize("k", [1, 2, 3, 5, 7])
-def test_mean_of_copies_is_the_identity(k):
-    (tree,) = trees(1)
+DTYPES = [jnp.bfloat16, np.float16, np.float32, np.float64]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("k", [1, 2, 3, 5, 7, 10])
+def test_mean_of_copies_is_the_identity(k, dtype):
+    (tree,) = trees(1, dtype=dtype)
     assert equal(average.mean([tree] * k), tree)
 
 
-def test_order_does_not_matter():
-    given = trees(5)
-    assert equal(average.mean(given), average.mean(given[::-1]))
+LARGEST = 4.0  # above all numbers of `trees`
 
 
-def test_mean_is_the_mean():
-    given = trees(4)
-    expected = np.mean([t["a"]["kernel"].astype(np.float64) for t in given], axis=0)
-    np.testing.assert_array_equal(average.mean(given)["a"]["kernel"], expected.astype(np.float32))
+def near(a, b, count, grouped=False):
+    """Equal up to `count` steps in float64 and the rounding of the result, or of the groups' means, to its dtype."""
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert x.dtype == y.dtype
+        own = 0.0 if x.dtype == np.float64 else float(jnp.finfo(x.dtype).eps)
+        steps = 3 * count * np.finfo(np.float64).eps * LARGEST  # three roundings a step
+        x, y = (np.asarray(z, np.float64) for z in (x, y))
+        assert np.all(np.abs(x - y) <= own * (LARGEST if grouped else np.abs(y)) + steps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_order_and_grouping_matter_to_rounding_alone(dtype):
+    given = trees(6, dtype=dtype)
+    whole = average.mean(given)
+    near(average.mean(given[::-1]), whole, 6)
+    near(average.mean([given[i] for i in (3, 0, 5, 1, 4, 2)]), whole, 6)
+    for size in (2, 3):
+        groups = [average.mean(given[i : i + size]) for i in range(0, 6, size)]
+        near(average.mean(groups), whole, 8, grouped=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_mean_is_the_mean(dtype):
+    given = trees(5, dtype=dtype)
+    expected = jax.tree.map(lambda *x: np.mean([np.asarray(y, np.float64) for y in x], axis=0).astype(dtype), *given)
+    near(average.mean(given), expected, 5)
+
+
+def test_the_mean_holds_itself_in_float64_and_one_tree():
+    """Of float32 trees of one size: two of it for the mean, one for the tree at hand, and a leaf or two in work."""
+    shape, leaves = (100_000,), 8
+    size = 4 * leaves * math.prod(shape)
+
+    def made():
+        for i in range(5):
+            yield {f"leaf{j}": np.full(shape, i + j, np.float32) for j in range(leaves)}
+
+    tracemalloc.start()
+    try:
+        average.mean(made())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert 2.9 * size < peak < 3.6 * size
 
 
 def test_other_models_are_refused():
@@ -65,10 +108,27 @@ def test_pooled_moments_are_those_of_the_union():
     random = np.random.default_rng(0)
     data = random.standard_normal((6, 50, 3)) * [1, 10, 0.1] + [1e3, 0, -5]
     data += random.standard_normal((6, 1, 3))  # batches differ in their means
-    moments = [{"layer": {"mean": batch.mean(0), "var": batch.var(0)}} for batch in data]
-    pooled = average.pooled_moments(moments)["layer"]
-    np.testing.assert_allclose(pooled["mean"], data.reshape(-1, 3).mean(0), rtol=1e-12)
-    np.testing.assert_allclose(pooled["var"], data.reshape(-1, 3).var(0), rtol=1e-10)
+    uneven = np.split(data.reshape(-1, 3), [7, 50, 51, 290])
+    for batches in (data, uneven):
+        moments = [(len(batch), {"layer": {"mean": batch.mean(0), "var": batch.var(0)}}) for batch in batches]
+        pooled = average.pooled_moments(moments)["layer"]
+        np.testing.assert_allclose(pooled["mean"], data.reshape(-1, 3).mean(0), rtol=1e-12)
+        np.testing.assert_allclose(pooled["var"], data.reshape(-1, 3).var(0), rtol=1e-10)
+
+
+def test_batches_count_by_their_examples():
+    """The statistics of ten examples, in whatever batches a layer at the input sees them."""
+    values = np.random.default_rng(0).standard_normal((10, 3))
+
+    def moments_step(params, state, batch, key):
+        return {"norm": {"mean": batch["image"].mean(0), "var": batch["image"].var(0)}}
+
+    state = {"batch_stats": {"norm": {"mean": np.zeros(3, np.float32), "var": np.ones(3, np.float32)}}}
+    for cuts in ([], [5], [2, 9]):
+        batches = [({"image": part}, None) for part in np.split(values, cuts)]
+        found = average.reestimate(moments_step, {}, state, batches)["batch_stats"]["norm"]
+        np.testing.assert_allclose(found["mean"], values.mean(0), rtol=1e-6)
+        np.testing.assert_allclose(found["var"], values.var(0), rtol=1e-6)
 
 
 def test_reestimated_statistics_equal_a_float64_run_over_the_same_batches():
