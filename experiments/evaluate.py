@@ -2,6 +2,8 @@
 
 python -m experiments.evaluate --workdir=runs/a [--step=latest]
 python -m experiments.evaluate --workdir=runs/a --marginalise=exact,mc:32,tta:flip,tta:shifts:1,tta:ten_crop:28
+
+Ctrl-C, SIGTERM and SIGUSR1 end it with exit code 75.
 """
 
 from experiments import program  # isort: skip  (first: it sets up the allocator)
@@ -14,6 +16,7 @@ from cs231n_jax.report.console import ConsoleReporter
 from cs231n_jax.train import marginalise
 from cs231n_jax.train.evaluate import evaluate_snapshot
 from cs231n_jax.train.record import stored_config
+from cs231n_jax.train.signals import StopRequest
 from experiments.overrides import UsageError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run directory.", required=True)
@@ -31,12 +34,14 @@ def main() -> None:
     ways = _ways()
     workdir = Path(_WORKDIR.value)
     program.prepare(stored_config(workdir))
-    with ConsoleReporter() as reporter:
+    with ConsoleReporter() as reporter, StopRequest() as stop:
         if ways:
-            step, found = marginalise.compare_snapshot(workdir, ways, _STEP.value, _TOGETHER.value, reporter.line)
+            step, found = marginalise.compare_snapshot(
+                workdir, ways, _STEP.value, _TOGETHER.value, reporter.line, lambda: bool(stop)
+            )
             columns, rows = marginalise.COLUMNS, marginalise.cells(found)
         else:
-            step, numbers = evaluate_snapshot(workdir, _STEP.value, reporter.line)
+            step, numbers = evaluate_snapshot(workdir, _STEP.value, reporter.line, lambda: bool(stop))
             columns, rows = ("metric", "value"), [(name, f"{value:.6g}") for name, value in numbers.items()]
         reporter.table(f"{_WORKDIR.value}, snapshot at step {step}", columns, rows)
 

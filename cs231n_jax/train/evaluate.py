@@ -11,7 +11,10 @@ from cs231n_jax.data import eval_batches
 from cs231n_jax.tasks.base import Metrics, Task
 from cs231n_jax.train import carry, record, sharding, snapshots
 from cs231n_jax.train.assemble import Assembly, assemble_here
+from cs231n_jax.train.signals import Interrupted
 from cs231n_jax.typing import Array, Batch, ModelState, Params
+
+CUT = "interrupted in the evaluation, of which nothing is kept"
 
 
 def make_eval_step(task: Task, mesh: Mesh | None = None) -> Callable[[Params, ModelState, Batch], Metrics]:
@@ -50,17 +53,30 @@ def device_batches(assembly: Assembly) -> Iterator[Batch]:
         yield sharding.put_batch(batch, assembly.mesh)
 
 
-def outputs(assembly: Assembly, predict: Callable[[Batch, int], tuple[Array, Array]]) -> np.ndarray:
-    """The evaluation split by `predict`, (batch, its number) -> ([..., b, K], mask [b]), as float64 [..., N, K]."""
+def outputs(
+    assembly: Assembly,
+    predict: Callable[[Batch, int], tuple[Array, Array]],
+    should_stop: Callable[[], bool] = lambda: False,
+) -> np.ndarray:
+    """The evaluation split by `predict`, (batch, its number) -> ([..., b, K], mask [b]), as float64 [..., N, K].
+
+    Raises:
+        Interrupted: `should_stop` said so between two batches.
+    """
     found = []
     for number, batch in enumerate(device_batches(assembly)):
+        if should_stop():
+            raise Interrupted(CUT)
         values, mask = sharding.to_host(predict(batch, number))
         found.append(values.astype(np.float64)[..., mask > 0, :])
     return np.concatenate(found, axis=-2)
 
 
 def evaluate_snapshot(
-    workdir: Path, step: str = "latest", warn: Callable[[str], None] | None = None
+    workdir: Path,
+    step: str = "latest",
+    warn: Callable[[str], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[int, dict[str, float]]:
     """The metrics of one snapshot of a run on its evaluation split.
 
@@ -68,6 +84,7 @@ def evaluate_snapshot(
         workdir: the run directory.
         step: a step, or "latest" for the newest whole snapshot.
         warn: told of each damaged snapshot that was passed.
+        should_stop: looked at before every batch.
 
     Returns:
         (the step, the task's metrics as numbers).
@@ -75,11 +92,14 @@ def evaluate_snapshot(
     Raises:
         FileNotFoundError: there is no run or no such snapshot.
         DamagedSnapshotError: the snapshot asked for is damaged.
+        Interrupted: `should_stop` said so.
     """
     assembly = assemble_here(record.stored_config(workdir))
     found = snapshots.resolve(workdir, step, warn)
     _, params, model_state = snapshots.load(workdir, found)
     params, model_state = sharding.put_state((params, carry.without(model_state)), assembly.mesh)
     eval_step = jax.jit(make_eval_step(assembly.task, assembly.mesh), out_shardings=sharding.replicated(assembly.mesh))
-    metrics = evaluate(eval_step, params, model_state, device_batches(assembly))
-    return found, assembly.task.summarize(metrics or {})
+    metrics = evaluate(eval_step, params, model_state, device_batches(assembly), should_stop)
+    if metrics is None:
+        raise Interrupted(CUT)
+    return found, assembly.task.summarize(metrics)

@@ -158,7 +158,11 @@ def draws(task: Task, params: Params, model_state: ModelState, batch: Batch) -> 
 
 
 def compare(
-    assembly: Assembly, weights: tuple[Params, ModelState], ways: Sequence[Way], together: int = TOGETHER
+    assembly: Assembly,
+    weights: tuple[Params, ModelState],
+    ways: Sequence[Way],
+    together: int = TOGETHER,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Row]:
     """The table of some ways for one network on the evaluation split; the first row is always `exact`.
 
@@ -167,6 +171,7 @@ def compare(
         weights: parameters and state.
         ways: from `parse`.
         together: as for `log_probabilities`.
+        should_stop: looked at before every batch.
 
     Returns:
         one row a way: name, accuracy, loss (nats, of the averaged probabilities), wrong, total; and the differences
@@ -175,6 +180,7 @@ def compare(
 
     Raises:
         ValueError: a way does not fit the model; the message says which and why.
+        Interrupted: `should_stop` said so.
     """
     ways = list(dict.fromkeys((EXACT, *ways)))
     for way in ways:
@@ -183,7 +189,7 @@ def compare(
     rows: list[Row] = []
     scored: list[tuple[np.ndarray, np.ndarray]] = []
     for way in ways:
-        p = np.exp(_over_split(assembly, way, weights, together))
+        p = np.exp(_over_split(assembly, way, weights, together, should_stop))
         scored.append((np.argmax(p, axis=-1) == labels, scores.nats(p, labels)))
         gaps = [scores.paired_difference(mine, exact) for mine, exact in zip(scored[-1], scored[0])]
         named = {"accuracy_gap": gaps[0][0], "accuracy_gap_error": gaps[0][1]}
@@ -210,12 +216,13 @@ def compare_snapshot(
     step: str = "latest",
     together: int = TOGETHER,
     warn: Callable[[str], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[int, list[Row]]:
     """`compare` for one snapshot of a run; args and raises as `evaluate.evaluate_snapshot`, returns (step, rows)."""
     assembly = assemble_here(record.stored_config(workdir))
     found = snapshots.resolve(workdir, step, warn)
     _, params, model_state = snapshots.load(workdir, found)
-    return found, compare(assembly, (params, model_state), ways, together)
+    return found, compare(assembly, (params, model_state), ways, together, should_stop)
 
 
 def _check(assembly: Assembly, way: Way, weights: tuple[Params, ModelState]) -> None:
@@ -234,7 +241,9 @@ def _check(assembly: Assembly, way: Way, weights: tuple[Params, ModelState]) -> 
         raise ValueError(f"{way.name} does not fit model {model}: {error}") from error
 
 
-def _over_split(assembly: Assembly, way: Way, weights: tuple[Params, ModelState], together: int) -> np.ndarray:
+def _over_split(
+    assembly: Assembly, way: Way, weights: tuple[Params, ModelState], together: int, should_stop: Callable[[], bool]
+) -> np.ndarray:
     """`log_probabilities` of the whole evaluation split, float64 [N, K]; each batch has its own key."""
     task, seed, mesh = assembly.task, assembly.config.seed, assembly.mesh
 
@@ -244,4 +253,4 @@ def _over_split(assembly: Assembly, way: Way, weights: tuple[Params, ModelState]
         return log_probabilities(task, way, whole, model_state, batch, key=key, together=together), batch["mask"]
 
     compiled = jax.jit(of_batch)
-    return outputs(assembly, lambda batch, index: compiled(*weights, batch, np.int32(index)))
+    return outputs(assembly, lambda batch, index: compiled(*weights, batch, np.int32(index)), should_stop)

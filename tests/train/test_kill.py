@@ -12,6 +12,7 @@ import jax
 import pytest
 
 from cs231n_jax.train import record, snapshots
+from cs231n_jax.train.evaluate import CUT
 from tests.programs import ROOT, run
 
 SHORT = (
@@ -25,8 +26,8 @@ SHORT = (
 ALONE = ("--config.schedule.name=constant", "--config.snapshots.members=0")
 
 
-def start(workdir: Path, *flags: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "experiments.train", f"--workdir={workdir}", *flags]
+def start(workdir: Path, *flags: str, program: str = "train") -> subprocess.Popen:
+    command = [sys.executable, "-m", f"experiments.{program}", f"--workdir={workdir}", *flags]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
@@ -179,6 +180,27 @@ def test_signal_in_an_evaluation_then_a_kill(kind, tmp_path):
     process.communicate()
     finish(workdir, *flags)
     assert lines.read_bytes() == (tmp_path / "reference" / "metrics.jsonl").read_bytes()
+
+
+def handles(process: subprocess.Popen, number: signal.Signals) -> bool:
+    """Whether a process has a handler of its own for a signal yet, as the kernel tells."""
+    assert process.poll() is None
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return bool(int(status.partition("SigCgt:")[2].split()[0], 16) >> (number - 1) & 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc whether the evaluation has begun")
+@pytest.mark.parametrize("ways", [(), ("--marginalise=exact,tta:flip",)], ids=["one pass", "several"])
+def test_signal_to_the_program_that_evaluates(ways, undisturbed):
+    workdir, _ = undisturbed
+    before = sorted(workdir.rglob("*"))
+    process = start(workdir, *ways, program="evaluate")
+    while not handles(process, signal.SIGTERM):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate()
+    assert (process.returncode, said.decode().strip()) == (75, f"{CUT}; the same command continues")
+    assert sorted(workdir.rglob("*")) == before
 
 
 def test_workdir_with_other_files_is_left_alone(tmp_path):
