@@ -35,6 +35,7 @@ class Info:
             as {"token": "length"}.
         buckets: lengths that batches of such arrays are padded to, shortest first; the last is that of `shapes`.
         vocabularies: by array of tokens, what they stand for; a run keeps them in vocabularies.json.
+        noticed: what a person should know of the data, such as {"empty captions": 3}; a run says it when it begins.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Info:
     ragged: dict[str, str] = dataclasses.field(default_factory=dict)
     buckets: tuple[int, ...] = ()
     vocabularies: dict[str, Vocabulary] = dataclasses.field(default_factory=dict)
+    noticed: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 @typing.runtime_checkable
@@ -131,7 +133,8 @@ class DataConfig:
         name: "digits"; "synthetic" or "synthetic:32x32x3:10:50000" (shape, classes, examples); a path ending in
             .npz; a path to a folder of images by class ("./photos"); text: "python_docs", the language reference that
             comes with Python, or a path ending in .txt; sentences and clips: "sentiment_grammar",
-            "translation_grammar" and "moving_shapes", with ":8000" or ":8000:1" (examples, seed) if so wanted, and
+            "translation_grammar" and "moving_shapes", with ":8000" or ":8000:1" (examples, seed) if so wanted, as have
+            the pictures "scenes" (with captions) and "scene_questions" (with questions and answers), and
             "parallel:{split}.de:{split}.en", two files of translations line by line; otherwise a TFDS name,
             optionally with config and version ("cifar10", "cifar10/3.0.2"; of text: "tiny_shakespeare").
         dir: where relative paths start, or the TFDS data directory; "" means the working directory, or

@@ -1,16 +1,26 @@
-"""Made-up sentences and clips as data sets: nothing is stored, each example is a function of (seed, split, number)."""
+"""Made-up sentences, clips and scenes as data sets, none stored: an example is a function of (seed, split, number)."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from cs231n_jax.data import moving_shapes, sentences, sentiment_grammar, translation_grammar
+from cs231n_jax.data import (
+    moving_shapes,
+    pictured,
+    scene_language,
+    scenes,
+    sentences,
+    sentiment_grammar,
+    translation_grammar,
+)
 from cs231n_jax.data.base import ArraySource, DataConfig, Info, Part, PixelStatistics, choose_split, fingerprint
-from cs231n_jax.data.made_up import SHARES, size
+from cs231n_jax.data.made_up import SHARES, Chance, size
+
+SCENES = 2000
 
 
 def open_sentiment(config: DataConfig, part: Part) -> sentences.Sentences:
@@ -52,6 +62,45 @@ def open_video(config: DataConfig, part: Part) -> ArraySource:
         std=std,
     )
     return ArraySource(arrays, info)
+
+
+def open_captions(config: DataConfig, part: Part) -> pictured.Pictured:
+    """Five captions of each of `scenes`: "scenes", "scenes:SCENES" or "scenes:SCENES:SEED"."""
+    split, made, training = _splits(config, part, _captioned, SCENES)
+    texts = [[[caption.text for caption in each.captions] for each in some] for some in (made, training)]
+    return pictured.captions(config, part, split, _pictures(made, training), *texts)
+
+
+def open_questions(config: DataConfig, part: Part) -> pictured.Pictured:
+    """A question of each type about each of `scenes`: "scene_questions", with ":SCENES" or ":SCENES:SEED"."""
+    split, made, training = _splits(config, part, _asked, SCENES)
+    asked = [(i, pictured.Asked(*question)) for i, each in enumerate(made) for question in each.questions]
+    of_training = [pictured.Asked(*question) for each in training for question in each.questions]
+    return pictured.questions(config, part, split, _pictures(made, training), asked, of_training)
+
+
+class _Captioned(NamedTuple):
+    image: np.ndarray
+    captions: tuple[scene_language.Caption, ...]
+
+
+class _Asked(NamedTuple):
+    image: np.ndarray
+    questions: tuple[scene_language.Question, ...]
+
+
+def _captioned(seed: int, split: str, index: int) -> _Captioned:
+    made = scenes.scene(seed, split, index)
+    return _Captioned(scenes.render(made), scene_language.captions(made, Chance("captions", seed, split, index)))
+
+
+def _asked(seed: int, split: str, index: int) -> _Asked:
+    made = scenes.scene(seed, split, index)
+    return _Asked(scenes.render(made), scene_language.questions(made, Chance("questions", seed, split, index)))
+
+
+def _pictures(made: tuple, training: tuple) -> pictured.Pictures:
+    return pictured.Pictures(*(np.stack([each.image for each in some]) for some in (made, training)))
 
 
 def _splits(config: DataConfig, part: Part, make: Callable[..., Any], default: int) -> tuple[str, tuple, tuple]:

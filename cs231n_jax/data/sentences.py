@@ -65,8 +65,8 @@ def labelled(
         return [(words.encode(text) or unknown)[-longest:] for text in all_texts]
 
     rows = encoded(texts)
-    width = _width(config.text, rows if part == "train" else encoded(training))
-    arrays = {**_padded("token", "length", [row[-width:] for row in rows], width), "label": np.array(labels, np.int32)}
+    width = width_of(config.text, rows if part == "train" else encoded(training))
+    arrays = {**padded("token", "length", [row[-width:] for row in rows], width), "label": np.array(labels, np.int32)}
     return _source(config, part, split, arrays, {"token": words}, tuple(classes), {"token": tuple(texts)})
 
 
@@ -103,13 +103,13 @@ def pairs(
     kept = [both for both in _encoded(training, words) if _length(both) <= (config.text.longest or np.inf)]
     if not kept:
         raise ValueError(f"no pair of {config.name} has at most {config.text.longest} tokens; raise data.text.longest")
-    width = _width(config.text, [max(both, key=len) for both in kept])
+    width = width_of(config.text, [max(both, key=len) for both in kept])
     limit = config.text.longest or width
     rows = _encoded(examples, words)
     chosen = [i for i, both in enumerate(rows) if part == "eval" or _length(both) <= limit]
     arrays: dict[str, np.ndarray] = {}
     for side, name in enumerate(names):
-        arrays |= _padded(name, f"{name}_length", [rows[i][side][:width] for i in chosen], width)
+        arrays |= padded(name, f"{name}_length", [rows[i][side][:width] for i in chosen], width)
     texts = {name: tuple(examples[i][side] for i in chosen) for side, name in enumerate(names)}
     return _source(config, part, split, arrays, dict(zip(names, words)), (), texts)
 
@@ -132,7 +132,7 @@ def _length(both: tuple[list[int], list[int]]) -> int:
     return max(map(len, both))
 
 
-def _width(config: TextConfig, training: Sequence[Sequence[int]]) -> int:
+def width_of(config: TextConfig, training: Sequence[Sequence[int]]) -> int:
     """What everything is padded to."""
     longest, declared = max(map(len, training)), config.lengths()
     if declared and longest > declared[-1]:
@@ -143,7 +143,7 @@ def _width(config: TextConfig, training: Sequence[Sequence[int]]) -> int:
     return declared[-1] if declared else longest
 
 
-def _padded(name: str, length: str, rows: Sequence[Sequence[int]], width: int) -> dict[str, np.ndarray]:
+def padded(name: str, length: str, rows: Sequence[Sequence[int]], width: int) -> dict[str, np.ndarray]:
     """{name: int32 [N, width], length: int32 [N]}; the padding is the number 0."""
     lengths = np.array([len(row) for row in rows], np.int32)
     tokens = np.zeros((len(rows), width), np.int32)

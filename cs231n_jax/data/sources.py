@@ -29,6 +29,8 @@ _KINDS = (
     _Kind(lambda name: name.split(":")[0] == "sentiment_grammar", embedded.open_sentiment),
     _Kind(lambda name: name.split(":")[0] == "translation_grammar", embedded.open_translation),
     _Kind(lambda name: name.split(":")[0] == "moving_shapes", embedded.open_video),
+    _Kind(lambda name: name.split(":")[0] == "scenes", embedded.open_captions),
+    _Kind(lambda name: name.split(":")[0] == "scene_questions", embedded.open_questions),
     _Kind(lambda name: name.endswith(".npz"), files.open_npz),
     _Kind(lambda name: name.startswith(("/", ".", "~")) or name.endswith("/"), files.open_folder, resizes=True),
     _Kind(lambda name: True, tfds_sentences.open_split, resizes=True),

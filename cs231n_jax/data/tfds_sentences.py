@@ -7,14 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cs231n_jax.data import cache, sentences, tfds_source
+from cs231n_jax.data import cache, sentences, tfds_pictured, tfds_source
 from cs231n_jax.data.base import ArraySource, DataConfig, Part
 
 TEXTS = ("text", "sentence")  # what sets call the text of an example
 
 
 def open_split(config: DataConfig, part: Part) -> ArraySource:
-    """One split of a prepared set: translations, texts with a label, or what `tfds_source.open_split` takes.
+    """One split of a prepared set: of translations, of texts with a label, of `tfds_pictured` or of `tfds_source`.
 
     Translations have the feature Translation (multi30k_translate, ted_hrlr_translate); labelled texts have `label` and
     `text` or `sentence` (imdb_reviews, glue/sst2).
@@ -31,6 +31,8 @@ def open_split(config: DataConfig, part: Part) -> ArraySource:
         return _translation(config, part, directory, split, tuple(languages))
     names = features.get("featuresDict", {}).get("features", {})
     text = next((name for name in TEXTS if {name, "label"} <= set(names)), "")
+    if "image" in names and any(name in names for name in (tfds_pictured.CAPTIONS, *tfds_pictured.QUESTIONS)):
+        return tfds_pictured.open_split(config, part, directory, split)
     if text and not {"image", "video"} & set(names):
         return _labelled(config, part, directory, split, text)
     return tfds_source.open_split(config, part)

@@ -20,7 +20,10 @@ from cs231n_jax.data.base import ArraySource, DataConfig, Part, choose_split
 from cs231n_jax.data.files import fit
 
 VERSION = 1
-MADE = ("digits", "synthetic", "python_docs", "sentiment_grammar", "translation_grammar", "moving_shapes")  # not here
+MADE = (  # not here
+    *("digits", "synthetic", "python_docs", "sentiment_grammar", "translation_grammar", "moving_shapes"),
+    *("scenes", "scene_questions"),
+)
 CHUNK = 250
 
 
@@ -77,6 +80,23 @@ def read(directory: Path, split: str) -> tuple[Any, list[dict[str, Any]]]:
         builder: Any = tfds.builder_from_directory(str(directory))
         records = builder.as_data_source(split)
         return builder.info.features, list(records.__getitems__(list(range(len(records)))))
+
+
+def undecoded(directory: Path, split: str) -> tuple[int, Iterator[list[dict[str, Any]]]]:
+    """(the number of records of a split, the records in chunks); their images are the bytes that were stored."""
+    with _quiet():
+        import tensorflow_datasets as tfds
+
+        builder: Any = tfds.builder_from_directory(str(directory))
+        records = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+
+    def chunks() -> Iterator[list[dict[str, Any]]]:
+        for start in range(0, len(records), CHUNK):
+            with _quiet():
+                some = list(records.__getitems__(list(range(start, min(start + CHUNK, len(records))))))
+            yield some
+
+    return len(records), chunks()
 
 
 def _decode(config: DataConfig, directory: Path, split: str) -> cache.Decoded:

@@ -79,6 +79,9 @@ def _note_environment(assembly: Assembly, workdir: Path, reporter: Reporter) -> 
     """Record where the run began; say what is different where it continues; refuse other data."""
     now, path = record.environment(assembly.fingerprints()), workdir / "environment.json"
     if not path.exists():
+        for info in (assembly.train_source.info, assembly.eval_source.info):
+            for what, count in info.noticed.items():
+                reporter.line(f"{info.name} {info.split}: {count} {what}")
         if words := assembly.train_source.info.vocabularies:
             record.write_json(workdir / "vocabularies.json", {name: one.to_json() for name, one in words.items()})
         record.write_json(path, now)

@@ -153,3 +153,62 @@ def test_real_moving_digits(tfds_dir):
     assert train.info.shapes == {"video": (10, 32, 32, 1), "label": (), "frame_label": (10,)}
     assert train.info.num_classes == 8
     assert 0 < train.info.mean[0] < 0.5
+
+
+def pictures(prepare, feature, examples, encoded):
+    """A set whose pictures are the encoded bytes, some of which may be none."""
+    import tensorflow_datasets as tfds
+
+    image = tfds.features.Image(shape=(None, None, 3), encoding_format="png")
+    features = tfds.features.FeaturesDict({"image": image, **feature})
+    image.encode_example = lambda example: example  # bytes go in as they are, as those that rot on a disk
+    return prepare(features, [{"image": data, **example} for data, example in zip(encoded, examples, strict=True)])
+
+
+def coloured(colour, shape=(4, 6)):
+    return png(np.broadcast_to(np.array(colour, np.uint8), (*shape, 3))).getvalue()
+
+
+RED, TORN = coloured((200, 0, 0)), coloured((0, 0, 200))[:40]
+
+
+def test_captions_of_pictures_one_of_them_torn(prepare):
+    import tensorflow_datasets as tfds
+
+    feature = {"captions": tfds.features.Sequence({"text": tfds.features.Text()})}
+    said = [{"captions": [{"text": "A red one"}, {"text": ""}]}, {"captions": [{"text": "a blue one"}]}]
+    directory = pictures(prepare, feature, said, (RED, TORN))
+    for part in ("train", "eval"):
+        source = opened("tiny", part, dir=directory, text=TextConfig(lowercase=True))
+        batch, words = everything(source), source.info.vocabularies["target"]
+        by_text = dict(zip(source.texts["target"], batch["image"]))
+        assert by_text["A red one"][0, 0].tolist() == by_text[""][0, 0].tolist() == [200, 0, 0]
+        assert not by_text["a blue one"].any()
+        assert source.info.noticed == {"pictures that cannot be decoded, black": 1, "empty captions": 1}
+        at = source.texts["target"].index("")
+        assert batch["target"][at, :2].tolist() == [words.specials[vocabulary.BEGIN], words.specials[vocabulary.END]]
+
+
+def test_questions_about_pictures(prepare):
+    import tensorflow_datasets as tfds
+
+    feature = {"qa": tfds.features.Sequence({name: tfds.features.Text() for name in ("question", "answer")})}
+    asked = [("Is it red?", "yes"), ("what color is it", "red"), ("How many are there?", "1"), ("where is it", "here")]
+    said = [{"qa": [{"question": q, "answer": a} for q, a in some]} for some in (asked[:3], asked[3:])]
+    directory = pictures(prepare, feature, said, (RED, RED))
+    source = opened("tiny", dir=directory)
+    assert dict(zip(source.texts["token"], source.texts["label"])) == dict(asked)
+    kinds = dict(zip(source.texts["token"], source.types))
+    assert [kinds[question] for question, _ in asked] == ["yes or no", "colour", "count", "other"]
+    assert source.info.classes == ("1", "here", "red", "yes")
+
+
+def test_pictures_of_several_sizes_need_one(prepare):
+    import tensorflow_datasets as tfds
+
+    feature = {"captions": tfds.features.Sequence({"text": tfds.features.Text()})}
+    said = [{"captions": [{"text": "one"}]}] * 2
+    directory = pictures(prepare, feature, said, (RED, coloured((0, 0, 0), (5, 5))))
+    with pytest.raises(ValueError, match=r"the images of tiny differ in size; set data\.image_size"):
+        opened("tiny", dir=directory)
+    assert everything(opened("tiny", dir=directory, image_size=3))["image"].shape == (2, 3, 3, 3)
