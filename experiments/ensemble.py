@@ -6,13 +6,15 @@ python -m experiments.ensemble --workdir=runs/a,runs/b,runs/c --last=1
 
 from experiments import program  # isort: skip  (first: it sets up the allocator)
 
+import errno
+import os
 from pathlib import Path
 
 from absl import flags
 
 from cs231n_jax.report import plots
 from cs231n_jax.report.console import ConsoleReporter
-from cs231n_jax.train import ensemble, members, record
+from cs231n_jax.train import averaged, ensemble, members, record
 from cs231n_jax.train.assemble import assemble_here
 from cs231n_jax.train.signals import StopRequest
 from experiments.overrides import UsageError
@@ -37,28 +39,40 @@ def main() -> None:
     if wrong := [text for text in _SNAPSHOTS.value if not text.isdecimal()]:
         raise UsageError(f"--snapshots={wrong[0]!r} is no step: give numbers with commas between")
     workdirs = [Path(text) for text in _WORKDIR.value]
+    report, saved = Path(_REPORT.value) if _REPORT.value else workdirs[0], Path(_SAVE.value)
     config = program.prepare(record.stored_config(workdirs[0]))
     with ConsoleReporter() as reporter, StopRequest() as stop:
-        chosen = members.find(workdirs, _LAST.value, [int(text) for text in _SNAPSHOTS.value])
-        if _LEAVE_OUT.value:
-            chosen = members.whole(chosen, reporter.line)
+        steps = [int(text) for text in _SNAPSHOTS.value]
+        chosen = members.find(workdirs, _LAST.value, steps, reporter.line if _LEAVE_OUT.value else None)
+        if _SAVE.value:
+            averaged.check(chosen, saved)
+        _check_report(report)
         found = ensemble.compare(
             assemble_here(config), chosen, lambda: bool(stop), thorough=True, together=_TOGETHER.value
         )
-        report = Path(_REPORT.value) if _REPORT.value else workdirs[0]
-        report.mkdir(parents=True, exist_ok=True)
+        _show(found, reporter)
+        if _SAVE.value:
+            reporter.line(f"average of weights: {averaged.save(chosen, found.weights, saved)}")
         content = {"rows": found.rows, "pairs": found.pairs, "sizes": found.sizes}
         record.write_json(report / "ensemble.json", content)
         plots.ensemble(report / "ensemble.png", found.rows, found.sizes)
-        reporter.table(f"{_WORKDIR.value[0]}, test set", ensemble.columns(found.rows), ensemble.cells(found.rows))
-        pairs = [(p["a"], p["b"], f"{p['disagreement']:.2%}", f"{p['error_correlation']:.3f}") for p in found.pairs]
-        if pairs:
-            reporter.table("how members differ", ("", "", "disagreement", "correlation of errors"), pairs)
-        sizes = [(str(s["members"]), f"{s['accuracy']:.2%}", f"{s['standard_error']:.2%}") for s in found.sizes]
-        reporter.table("newest members averaged", ("members", "accuracy", "standard error"), sizes)
-        if _SAVE.value:
-            reporter.line(f"average of weights: {ensemble.save_average(chosen, found.weights, Path(_SAVE.value))}")
         reporter.line(f"figure: {report / 'ensemble.png'}   record: {report / 'ensemble.json'}")
+
+
+def _check_report(folder: Path) -> None:
+    """Refuse a folder that cannot be written, before anything is computed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+
+def _show(found: ensemble.Comparison, reporter: ConsoleReporter) -> None:
+    reporter.table(f"{_WORKDIR.value[0]}, test set", ensemble.columns(found.rows), ensemble.cells(found.rows))
+    if found.pairs:
+        columns = ("", "", "disagreement", "correlation of errors")
+        reporter.table("how members differ", columns, ensemble.pair_cells(found.pairs))
+    sizes = [(str(s["members"]), f"{s['accuracy']:.2%}", f"{s['standard_error']:.2%}") for s in found.sizes]
+    reporter.table("newest members averaged", ("members", "accuracy", "standard error"), sizes)
 
 
 if __name__ == "__main__":

@@ -40,11 +40,13 @@ def paired_difference(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Expected calibration error: Σ_b n_b/N · |accuracy of bin b − its mean confidence|, bins of equal width.
 
-    Confidence is the largest probability; bin b holds confidences in (b/B, (b+1)/B].
+    Confidence is the largest probability; bin b holds confidences in (b/B, (b+1)/B]. NaN where one of them is.
 
     Reference: Guo, Pleiss, Sun, Weinberger 2017, "On Calibration of Modern Neural Networks", equation 3 (15 bins).
     """
     confidence = np.max(probabilities, axis=-1)
+    if np.isnan(confidence).any():
+        return float("nan")
     right = np.argmax(probabilities, axis=-1) == labels
     index = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
     gaps = np.bincount(index, right - confidence, minlength=BINS)

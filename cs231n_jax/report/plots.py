@@ -40,7 +40,7 @@ def curves(path: Path, lines: list[dict[str, Any]], schedule: Schedule, total_st
     loss.set_yscale("log")
     loss.legend()
     rate.set_xlabel("updates")
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def learning_rate(path: Path, schedule: Schedule, total_steps: int) -> Path:
@@ -53,24 +53,13 @@ def learning_rate(path: Path, schedule: Schedule, total_steps: int) -> Path:
     axis.set_xlabel("updates")
     axis.set_ylabel("learning rate")
     axis.grid(alpha=0.3)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _draw_rate(axis: Any, schedule: Schedule, total_steps: int) -> None:
     """The schedule at every update, or at about 1,000 of them."""
     grid = np.unique(np.linspace(0, total_steps - 1, 1001).round().astype(np.int32))
     axis.plot(grid, schedule(grid))
-
-
-def _save(figure: Any, path: Path) -> Path:
-    """Write a PNG whole or not at all."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, format="png", dpi=110)
-    return temporary.replace(path)
 
 
 def ensemble(path: Path, rows: list[dict[str, Any]], sizes: list[dict[str, Any]]) -> Path:
@@ -104,5 +93,15 @@ def ensemble(path: Path, rows: list[dict[str, Any]], sizes: list[dict[str, Any]]
     growth.set_xlabel("newest members, predictions averaged")
     growth.set_ylabel("accuracy")
     growth.set_xticks([s["members"] for s in sizes])
-    figure.savefig(path, dpi=100)
-    return path
+    return save(figure, path)
+
+
+def save(figure: Any, path: Path) -> Path:
+    """Write a figure into a PNG, whole or not at all; returns `path`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.writing")
+    figure.savefig(temporary, format="png", dpi=110)
+    return temporary.replace(path)

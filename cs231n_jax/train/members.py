@@ -8,7 +8,7 @@ from cs231n_jax.config import Config, differences, to_json
 from cs231n_jax.train import carry, record, snapshots
 from cs231n_jax.typing import ModelState, Params
 
-OWN = ("batch_size", "eval_batch_size", "augment", "augment_padding", "window")  # of data, each run's own affair
+OWN = ("batch_size", "eval_batch_size", "augment", "augment_padding", "window", "limit")  # of data: each run's own
 
 
 class Member(NamedTuple):
@@ -18,48 +18,107 @@ class Member(NamedTuple):
     step: int
 
 
-def find(workdirs: Sequence[Path], last: int = 0, steps: Sequence[int] = ()) -> list[Member]:
+def find(
+    workdirs: Sequence[Path], last: int = 0, steps: Sequence[int] = (), leave_out: Callable[[str], None] | None = None
+) -> list[Member]:
     """The members to compare, run by run, oldest first.
 
     Args:
         workdirs: run directories.
         last: only the newest so many of each run; 0: all.
-        steps: these snapshots of each run instead, members or not.
+        steps: these snapshots of each run instead, members or not, in any order.
+        leave_out: go on without members that do not match their manifests, `last` counting whole ones; told of each.
 
     Raises:
         FileNotFoundError: there is no run, no member, or no snapshot of that step.
-        ValueError: a run has fewer members than asked for, the runs do not belong together, or one is named twice.
+        ValueError: a run has fewer members than asked for, the runs do not belong together, or a run or a step is named
+            twice.
+        DamagedSnapshotError: all members are damaged and to be left out.
     """
-    if len(set(workdirs)) != len(workdirs):
-        raise ValueError(f"a run is named twice among {', '.join(map(str, workdirs))}: name each once")
+    _named_once(workdirs, steps)
     _check_same([(workdir, record.stored_config(workdir)) for workdir in workdirs])
-    found = []
-    for workdir in workdirs:
-        there = snapshots.members(workdir)
-        if steps:
-            there = [snapshots.resolve(workdir, step) for step in steps]
-        elif not there:
-            raise FileNotFoundError(f"{workdir} has no member snapshots: train with --config.snapshots.members=5")
-        elif last > len(there):
-            raise ValueError(f"--last={last} but {workdir} has {len(there)} member snapshots, at steps {there}")
-        found += [Member(workdir, step) for step in there[-last:]]
+    found = [Member(workdir, step) for workdir in workdirs for step in _of_run(workdir, last, sorted(steps), leave_out)]
+    if not found:
+        raise snapshots.DamagedSnapshotError("all members are damaged: there is nothing to average")
     return found
+
+
+def _named_once(workdirs: Sequence[Path], steps: Sequence[int]) -> None:
+    places = [workdir.resolve() for workdir in workdirs]
+    if twice := [str(workdir) for workdir, place in zip(workdirs, places) if places.count(place) > 1]:
+        raise ValueError(f"a run is named twice, as {' and '.join(twice)}: name each once")
+    if twice := [str(step) for step in dict.fromkeys(steps) if steps.count(step) > 1]:
+        raise ValueError(f"the snapshot at step {twice[0]} is named twice: name each once")
+
+
+def _of_run(workdir: Path, last: int, steps: list[int], leave_out: Callable[[str], None] | None) -> list[int]:
+    there = [snapshots.resolve(workdir, step) for step in steps] if steps else snapshots.members(workdir)
+    if not there:
+        raise FileNotFoundError(f"{workdir} has no member snapshots: train with --config.snapshots.members=5")
+    if leave_out:
+        there = _whole(workdir, there, last, leave_out)
+    if last > len(there):
+        kind = "whole member snapshots" if leave_out else "member snapshots"
+        raise ValueError(f"--last={last} but {workdir} has {len(there)} {kind}, at steps {there}")
+    return there[-last:]
+
+
+def _whole(workdir: Path, steps: list[int], last: int, leave_out: Callable[[str], None]) -> list[int]:
+    """Those that match their manifests, oldest first; of `last` above 0, the newest so many."""
+    kept: list[int] = []
+    for step in reversed(steps):
+        if last and len(kept) == last:
+            break
+        try:
+            snapshots.manifest(workdir, step)
+        except snapshots.DamagedSnapshotError as error:
+            leave_out(f"left out: {error}")
+        else:
+            kept.insert(0, step)
+    return kept
 
 
 def _check_same(runs: Sequence[tuple[Path, Config]]) -> None:
     """Refuse runs whose outputs cannot be averaged: other tasks, networks, data or preprocessing."""
     first_dir, first = runs[0]
     for workdir, other in runs[1:]:
-        if found := differences(_essence(first), _essence(other)):
+        if found := differences(_essence(first), _essence(other)) or _other_data(runs[0], (workdir, other)):
             raise ValueError(
                 f"{first_dir} and {workdir} do not belong together ({found[0]}): members need the same task, model, "
-                "classes and preprocessing"
+                "classes, data and preprocessing"
             )
 
 
 def _essence(config: Config) -> dict[str, Any]:
     data = {name: value for name, value in to_json(config.data).items() if name not in OWN}
     return {"task": config.task.name, "model": to_json(config.model), "data": data}
+
+
+def _other_data(a: tuple[Path, Config], b: tuple[Path, Config]) -> list[str]:
+    """The splits whose content was not the same when the runs began; a training split that one of them cut may differ.
+
+    A directory that holds an average alone has no environment.json, and is not asked.
+    """
+    environments = [workdir / "environment.json" for workdir, _ in (a, b)]
+    if not all(path.is_file() for path in environments):
+        return []
+    one, other = (record.read_json(path).get("data", {}) for path in environments)
+    cut = {a[1].data.train_split} if a[1].data.limit != b[1].data.limit and len(one) > 1 else set()
+    differing = (name for name in {*one} & {*other} - cut if one[name] != other[name])
+    return [f"the data of split {name} is another" for name in sorted(differing)]
+
+
+def names(members: Sequence[Member]) -> list[str]:
+    """What to call each: "snapshot at step 84", and of several runs "seed0 at step 84"."""
+    called = run_names(members)
+    return [f"{called[run] if len(called) > 1 else 'snapshot'} at step {step}" for run, step in members]
+
+
+def run_names(members: Sequence[Member]) -> dict[Path, str]:
+    """What to call each run: the name of its directory, or where two have one name its path."""
+    runs = dict.fromkeys(member.workdir for member in members)
+    short = {run: (run if run.name not in ("", "..") else run.resolve()).name for run in runs}
+    return short if len({*short.values()}) == len(short) else {run: str(run) for run in runs}
 
 
 def load(member: Member) -> tuple[Params, ModelState]:
@@ -75,22 +134,3 @@ def load(member: Member) -> tuple[Params, ModelState]:
             f"{error}; put a copy of it back, or leave this member out (experiments.ensemble --leave_out_damaged)"
         ) from error
     return params, carry.without(model_state)
-
-
-def whole(members: Sequence[Member], warn: Callable[[str], None]) -> list[Member]:
-    """Those that match their manifests; `warn` is told of each other one.
-
-    Raises:
-        DamagedSnapshotError: none does.
-    """
-    kept = []
-    for member in members:
-        try:
-            snapshots.manifest(*member)
-        except snapshots.DamagedSnapshotError as error:
-            warn(f"left out: {error}")
-        else:
-            kept.append(member)
-    if not kept:
-        raise snapshots.DamagedSnapshotError(f"all {len(members)} members are damaged: there is nothing to average")
-    return kept

@@ -184,7 +184,7 @@ class Lines:
         if not self.writes:
             return
         with self.path.open("a") as file:
-            file.write(json.dumps({k: _finite(v) for k, v in values.items()}, allow_nan=False) + "\n")
+            file.write(json.dumps(_finite(values), allow_nan=False) + "\n")
 
     def sync(self) -> None:
         """Make what was written durable: called before a snapshot that relies on it."""
@@ -228,6 +228,11 @@ def _parse(line: str) -> tuple[int, str] | None:
 
 
 def _finite(value: Any) -> Any:
+    """Plain values with None for every number that is not finite: JSON has no name for those."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -247,8 +252,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write a JSON file whole or not at all."""
-    write_text(path, json.dumps(values, indent=1) + "\n")
+    """Write a JSON file whole or not at all, numbers that are not finite as null."""
+    write_text(path, json.dumps(_finite(values), indent=1, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

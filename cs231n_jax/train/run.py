@@ -76,9 +76,11 @@ def _finished(path: Path) -> dict[str, Any]:
 
 
 def _note_environment(assembly: Assembly, workdir: Path, reporter: Reporter) -> None:
-    """Record where the run began; say what is different where it continues; refuse other data."""
+    """Record where the run began; say what is different where it continues; refuse other data, and an average."""
     now, path = record.environment(assembly.fingerprints()), workdir / "environment.json"
     if not path.exists():
+        if (step := snapshots.latest_good(workdir)) is not None:
+            snapshots.refuse_weights_alone(workdir, step)
         for info in (assembly.train_source.info, assembly.eval_source.info):
             for what, count in info.noticed.items():
                 reporter.line(f"{info.name} {info.split}: {count} {what}")

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -236,9 +236,11 @@ def restore(workdir: Path, step: int, template: TrainState) -> TrainState:
 
     Raises:
         DamagedSnapshotError: the files do not match their manifest.
-        ValueError: the snapshot is of another model or optimizer; the message names the first path that differs.
+        ValueError: the snapshot holds weights alone, or is of another model or optimizer; the message names the first
+            path that differs.
     """
     manifest(workdir, step)
+    refuse_weights_alone(workdir, step)
     flat = dict(_flatten(_read_tree(directory(workdir, step) / "state")))
     expected = dict(_flatten(_to_tree(template)))
     for name in sorted(set(flat) ^ set(expected)):
@@ -250,6 +252,19 @@ def restore(workdir: Path, step: int, template: TrainState) -> TrainState:
                 f"this run needs {leaf.dtype}{list(leaf.shape)}"
             )
     return jax.tree.unflatten(jax.tree.structure(template), [flat[path] for path, _ in _flatten(template)])
+
+
+def refuse_weights_alone(workdir: Path, step: int) -> None:
+    """Refuse to go on with training from a snapshot that `save_weights` wrote.
+
+    Raises:
+        ValueError: it has no state of an optimizer.
+    """
+    if "step" not in _described(directory(workdir, step) / "state"):
+        raise ValueError(
+            f"the snapshot at step {step} in {workdir} holds weights alone (an average, or imported): it can be "
+            "evaluated and ensembled, not trained further; train in another --workdir"
+        )
 
 
 def load(workdir: str | Path, step: int | str = "latest") -> tuple[dict[str, Any], Params, ModelState]:
@@ -269,23 +284,22 @@ def load(workdir: str | Path, step: int | str = "latest") -> tuple[dict[str, Any
     workdir = Path(workdir)
     wanted = resolve(workdir, step)
     manifest(workdir, wanted)
-    tree = _read_tree(directory(workdir, wanted) / "state")
+    parts = ("params/", "model_state/")  # not the slots of the optimizer, which are larger
+    tree = _read_tree(directory(workdir, wanted) / "state", lambda name: name.startswith(parts))
     return json.loads((workdir / "config.json").read_text()), tree.get("params", {}), tree.get("model_state", {})
 
 
 def load_average(workdir: Path, step: int) -> Params | None:
     """The moving average of the parameters that the optimizer's state of a snapshot holds, or None."""
     manifest(workdir, step)
-    slots = _read_tree(directory(workdir, step) / "state").get("opt_state", {})
+    tree = _read_tree(directory(workdir, step) / "state", lambda name: "/average/" in name)
     found: Params = {}
-    for path, leaf in slots.items():
-        _, marker, after = f"/{path}".partition("/average/")
-        if marker:
-            *holders, name = after.split("/")
-            inner = found
-            for holder in holders:
-                inner = inner.setdefault(holder, {})
-            inner[name] = leaf
+    for path, leaf in tree.get("opt_state", {}).items():
+        *holders, name = f"/{path}".partition("/average/")[2].split("/")
+        inner = found
+        for holder in holders:
+            inner = inner.setdefault(holder, {})
+        inner[name] = leaf
     return found or None
 
 
@@ -331,13 +345,34 @@ def _write_tree(path: Path, tree: PyTree) -> None:
         raise OSError(f"the snapshot {path.parent} cannot be written ({reason}): make room, then repeat") from error
 
 
-def _read_tree(path: Path) -> Any:
+def _described(path: Path) -> dict[str, Any]:
+    """What a tree holds, without its arrays."""
     import orbax.checkpoint as ocp
 
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        metadata = checkpointer.metadata(path.absolute()).item_metadata.tree
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata)
-        return checkpointer.restore(path.absolute(), args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+        return checkpointer.metadata(path.absolute()).item_metadata.tree
+
+
+def _read_tree(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> Any:
+    """A tree as numpy arrays; of its leaves those alone are read whose path, such as "params/head/bias", is wanted."""
+    import orbax.checkpoint as ocp
+
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        tree = _only(checkpointer.metadata(path.absolute()).item_metadata.tree, wanted)
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        what = ocp.args.PyTreeRestore(item=tree, restore_args=as_numpy, partial_restore=True)
+        return checkpointer.restore(path.absolute(), args=what) if tree else {}
+
+
+def _only(tree: dict[str, Any], wanted: Callable[[str], bool], above: str = "") -> dict[str, Any]:
+    """Nested dicts with the wanted leaves alone, and without dicts that have none."""
+    kept = {}
+    for name, part in tree.items():
+        path = f"{above}{name}"
+        inner = _only(part, wanted, f"{path}/") if isinstance(part, dict) else part if wanted(path) else None
+        if inner is not None and inner != {}:
+            kept[name] = inner
+    return kept
 
 
 def _files(root: Path) -> Iterator[Path]:

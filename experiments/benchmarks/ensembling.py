@@ -14,8 +14,9 @@ import numpy as np
 from cs231n_jax.config import Config
 from cs231n_jax.data import DataConfig
 from cs231n_jax.models import ModelConfig
-from cs231n_jax.train import ensemble, record, snapshots
+from cs231n_jax.train import record, snapshots
 from cs231n_jax.train.assemble import assemble
+from cs231n_jax.train.evaluator import Evaluator
 from cs231n_jax.train.members import Member
 from experiments.benchmarks import rounds
 
@@ -38,7 +39,7 @@ def run(quick: bool) -> list[dict]:
     with tempfile.TemporaryDirectory() as root:
         record.claim(Path(root), config, {})
         chosen = [_member(config, Path(root), seed) for seed in range(MEMBERS)]
-        evaluator = ensemble.Evaluator(assembly)
+        evaluator = Evaluator(assembly)
         programs = {count: _averaging(evaluator, chosen[:count]) for count in (1, MEMBERS)}
         seconds = rounds.interleave({str(count): program for count, program in programs.items()}, 2 if quick else 4)
         peaks = {count: _peak(program) for count, program in programs.items()}
@@ -57,7 +58,7 @@ def _member(config: Config, root: Path, seed: int) -> Member:
     return Member(root, seed + 1)
 
 
-def _averaging(evaluator: ensemble.Evaluator, members: list[Member]) -> Callable[[], np.ndarray]:
+def _averaging(evaluator: Evaluator, members: list[Member]) -> Callable[[], np.ndarray]:
     def average() -> np.ndarray:
         total = np.zeros(())
         for logs in evaluator.of_each(members):

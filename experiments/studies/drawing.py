@@ -1,7 +1,10 @@
 """Figures without a screen."""
 
-from pathlib import Path
 from typing import Any
+
+from cs231n_jax.report.plots import save
+
+__all__ = ["canvas", "save"]
 
 
 def canvas(rows: int, columns: int, width: float = 5.0, height: float = 4.2) -> tuple[Any, list[Any]]:
@@ -13,10 +16,3 @@ def canvas(rows: int, columns: int, width: float = 5.0, height: float = 4.2) -> 
     for axis in axes:
         axis.grid(alpha=0.3)
     return figure, axes
-
-
-def save(figure: Any, path: Path) -> Path:
-    """Write a PNG; returns its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    return path

@@ -2,9 +2,11 @@
 
 import dataclasses
 import functools
+import gc
 import json
 import math
 import shutil
+import weakref
 from pathlib import Path
 
 import jax
@@ -17,7 +19,7 @@ from cs231n_jax.data import DataConfig
 from cs231n_jax.metrics import scores
 from cs231n_jax.models import ModelConfig
 from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
-from cs231n_jax.train import average, ensemble, evaluate, members, snapshots
+from cs231n_jax.train import average, averaged, ensemble, evaluate, evaluator, members, record, snapshots
 from cs231n_jax.train.assemble import assemble
 from cs231n_jax.train.loop import Silent
 from cs231n_jax.train.members import Member
@@ -71,8 +73,8 @@ def test_rows_stand_in_order_and_agree_with_evaluation(thorough, runs):
 
 def test_averages_of_predictions_are_what_they_say(thorough):
     chosen, found = thorough
-    evaluator = ensemble.Evaluator(assemble(config_of()))
-    logs = np.stack([evaluator.log_probabilities(*members.load(m)) for m in chosen])
+    through = evaluator.Evaluator(assemble(config_of()))
+    logs = np.stack([through.log_probabilities(*members.load(m)) for m in chosen])
     labels = ensemble.labels_of(assemble(config_of()))
     arithmetic = np.exp(logs).mean(0)
     geometric = np.prod(np.exp(logs), axis=0) ** (1 / 3)
@@ -90,7 +92,7 @@ def test_copies_of_one_member_change_nothing_and_order_does_not_matter(thorough,
         copies.append(Member(tmp_path / f"copy{i}", chosen[-1].step))
     same = ensemble.compare(assemble(config_of()), copies, thorough=True)
     single = row(found, f"snapshot at step {chosen[-1].step}")
-    for name in ("average of predictions", "average of logits", "average of weights, old statistics"):
+    for name in ("average of predictions", "average of logits", "average of weights, statistics of the last member"):
         assert row(same, name)["wrong"] == single["wrong"]
         assert row(same, name)["loss"] == pytest.approx(single["loss"], rel=1e-7)  # float32 outputs add up to 1 ± 1e-7
     assert {p["disagreement"] for p in same.pairs} == {0.0}
@@ -103,7 +105,7 @@ def test_copies_of_one_member_change_nothing_and_order_does_not_matter(thorough,
 def test_weights_averaged_with_old_statistics_are_worse(thorough):
     """Snapshots of different cycles: their mean lies where no running statistics were ever gathered."""
     _, found = thorough
-    stale, own = row(found, "average of weights, old statistics"), row(found, "average of weights")
+    stale, own = row(found, "average of weights, statistics of the last member"), row(found, "average of weights")
     assert own["loss"] < stale["loss"]
     assert own["wrong"] < stale["wrong"]
 
@@ -117,8 +119,8 @@ def test_members_that_are_computed_together_give_equal_results(thorough, togethe
         assert r["wrong"] == alone["wrong"]
         assert r["loss"] == pytest.approx(alone["loss"], rel=1e-5)
     assert at_once.pairs == found.pairs
-    one_by_one = list(ensemble.Evaluator(assemble(config_of())).of_each(chosen))
-    logs = list(ensemble.Evaluator(assemble(config_of())).of_each(chosen, together))
+    one_by_one = list(evaluator.Evaluator(assemble(config_of())).of_each(chosen))
+    logs = list(evaluator.Evaluator(assemble(config_of())).of_each(chosen, together))
     np.testing.assert_allclose(logs, one_by_one, rtol=1e-4, atol=1e-5)
 
 
@@ -130,7 +132,7 @@ def test_the_moving_average_is_that_of_the_optimizer_state(thorough):
     moving = snapshots.load_average(*member)
     for a, b in zip(jax.tree.leaves(moving), jax.tree.leaves(optim.average_of(state.opt_state)), strict=True):
         assert np.array_equal(a, b)
-    assert any(r["name"].startswith("moving average of weights, seed0 at step") for r in found.rows)
+    assert found.rows[-1]["name"] == f"moving average of weights, decay 0.9, seed0 at step {member.step}"
 
 
 def test_sizes_and_pairs(thorough):
@@ -147,7 +149,7 @@ def test_sizes_and_pairs(thorough):
 def test_the_average_is_a_run_that_every_program_can_load(thorough, tmp_path):
     chosen, found = thorough
     workdir = tmp_path / "average"
-    ensemble.save_average(chosen, found.weights, workdir)
+    averaged.save(chosen, found.weights, workdir)
     step, numbers = evaluate.evaluate_snapshot(workdir)
     assert numbers["accuracy"] == pytest.approx(row(found, "average of weights")["accuracy"], abs=1e-9)
     (member,) = members.find([workdir])
@@ -158,6 +160,11 @@ def test_the_average_is_a_run_that_every_program_can_load(thorough, tmp_path):
     for a, b in zip(jax.tree.leaves(members.load(member)[0]), jax.tree.leaves(expected), strict=True):
         assert np.array_equal(a, b)
     assert step == chosen[-1].step
+    before = sorted(p.name for p in workdir.iterdir())
+    with pytest.raises(ValueError, match=r"holds weights alone \(an average, or imported\): it can be evaluated and"):
+        run(config_of(), workdir, {}, Silent(), 0.0)
+    assert sorted(p.name for p in workdir.iterdir()) == before
+    assert "environment.json" not in before
 
 
 program = functools.partial(programs.run, "ensemble")
@@ -173,7 +180,8 @@ def test_several_runs_at_once(runs, tmp_path):
     assert snapshots.members(tmp_path / "mean") == [84]
     again = program(f"--workdir={runs[0]}", f"--report={tmp_path}", f"--save={tmp_path / 'mean'}")
     assert again.returncode == 1
-    assert "holds snapshots already" in again.stderr
+    assert "holds snapshots already, and not this average" in again.stderr
+    assert "average of predictions" not in again.stdout  # nothing was computed
 
 
 def test_snapshots_by_step(runs, tmp_path):
@@ -197,18 +205,43 @@ def test_a_damaged_member_is_named_and_left_out_only_if_told_to(runs, tmp_path):
     assert "left out" in done.stdout
     rows = json.loads((tmp_path / "run" / "ensemble.json").read_text())["rows"]
     assert [r["name"] for r in rows][:2] == ["snapshot at step 28", "snapshot at step 84"]
-    with pytest.raises(DamagedSnapshotError, match="all 1 members"):
-        members.whole([Member(tmp_path / "run", 56)], print)
+    assert members.find([tmp_path / "run"], last=2, leave_out=print) == [Member(tmp_path / "run", s) for s in (28, 84)]
+    with pytest.raises(ValueError, match="has 2 whole member snapshots, at steps"):
+        members.find([tmp_path / "run"], last=3, leave_out=print)
+    with pytest.raises(DamagedSnapshotError, match="all members are damaged"):
+        members.find([tmp_path / "run"], steps=[56], leave_out=print)
 
 
 def test_runs_that_were_trained_otherwise_fit(runs, tmp_path):
     shutil.copytree(runs[0], tmp_path / "other")
     path = tmp_path / "other" / "config.json"
     config = json.loads(path.read_text())
-    config["task"] |= {"l1": 1e-4, "l2": 1e-3, "loss": "svm"}
+    config["task"] |= {"l1": 1e-4, "l2": 1e-3, "label_smoothing": 0.1}
+    config["data"] |= {"limit": 500, "augment": "crop"}
     path.write_text(json.dumps(config))
+    note(tmp_path / "other", train="another")
     found = members.find([runs[0], tmp_path / "other"])
     assert {member.workdir for member in found} == {runs[0], tmp_path / "other"}
+
+
+def note(workdir, **changes):
+    """Other fingerprints of the data in the record of a run."""
+    environment = json.loads((workdir / "environment.json").read_text())
+    environment["data"] |= changes
+    (workdir / "environment.json").write_text(json.dumps(environment))
+
+
+def test_runs_on_other_data_of_the_same_name_are_refused(runs, tmp_path):
+    shutil.copytree(runs[0], tmp_path / "other")
+    note(tmp_path / "other", train="another")
+    with pytest.raises(ValueError, match=r"do not belong together \(the data of split train is another\)"):
+        members.find([runs[0], tmp_path / "other"])
+    path = tmp_path / "other" / "config.json"
+    path.write_text(path.read_text().replace('"limit": 0', '"limit": 500'))
+    assert len(members.find([runs[0], tmp_path / "other"])) == 6
+    note(tmp_path / "other", test="another")
+    with pytest.raises(ValueError, match=r"the data of split test is another"):
+        members.find([runs[0], tmp_path / "other"])
 
 
 @pytest.mark.parametrize("change", ["width", "preprocessing", "classes"])
@@ -241,7 +274,26 @@ def test_wrong_choices_are_refused(runs, flags, expected):
     assert done.returncode in (1, 2)
     assert expected in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert "named twice" in program(f"--workdir={runs[0]},{runs[0]}").stderr
+
+
+def test_a_run_or_a_snapshot_counts_once_whatever_it_is_called(runs, tmp_path, monkeypatch):
+    (tmp_path / "alias").symlink_to(runs[0])
+    monkeypatch.chdir(runs[0].parent)
+    here, other = runs[0], Path("seed1")
+    for alias in (here, tmp_path / "alias", Path("seed0"), here / ".", here / ".." / "seed0"):
+        with pytest.raises(ValueError, match=r"a run is named twice, as .*seed0 and .*: name each once"):
+            members.find([here, other, alias])
+    with pytest.raises(ValueError, match="the snapshot at step 28 is named twice: name each once"):
+        members.find([here], steps=[84, 28, 28])
+    assert members.find([here], steps=[84, 28]) == [Member(here, 28), Member(here, 84)]
+
+
+def test_rows_are_called_so_that_each_is_known():
+    a, b, here = Path("x/run"), Path("y/run"), Path()
+    assert members.names([Member(a, 1), Member(a, 2)]) == ["snapshot at step 1", "snapshot at step 2"]
+    assert members.names([Member(a, 1), Member(Path("y/other"), 1)]) == ["run at step 1", "other at step 1"]
+    assert members.names([Member(a, 1), Member(b, 1)]) == ["x/run at step 1", "y/run at step 1"]
+    assert members.run_names([Member(here, 1)]) == {here: Path.cwd().name}
 
 
 def test_scores_against_their_definitions():
@@ -260,6 +312,56 @@ def test_scores_against_their_definitions():
     assert scores.error_correlation(a, b, labels) == pytest.approx(np.corrcoef(a != labels, b != labels)[0, 1])
     assert math.isnan(scores.error_correlation(labels, b, labels))
     assert scores.standard_error(0.9, 10_000) == pytest.approx(0.003)
+
+
+def test_a_member_without_numbers_is_named(thorough, monkeypatch):
+    chosen, _ = thorough
+    bad = chosen[1]
+
+    def spoilt(member):
+        params, state = members.load(member)
+        return jax.tree.map(lambda x: x * np.float32("nan"), params) if member == bad else params, state
+
+    monkeypatch.setattr(evaluator, "load", spoilt)
+    with pytest.raises(
+        ValueError, match=rf"snapshot at step {bad.step} are not numbers \(NaN\) for 899 of 899 examples"
+    ):
+        ensemble.compare(assemble(config_of()), chosen)
+
+
+def test_what_is_not_a_number_is_wrong_and_a_dash_and_null(tmp_path):
+    p, labels = np.array([[0.9, 0.1], [np.nan, np.nan], [0.2, 0.8]]), np.array([0, 0, 1])
+    row = {"name": "average", **ensemble.score(p, labels, thorough=True)}
+    assert (row["wrong"], row["accuracy"]) == (1, pytest.approx(2 / 3))
+    assert ensemble.cells([row]) == [("average", "66.67%", "–", "1 of 3", "–")]
+    pair = {
+        "a": "a",
+        "b": "b",
+        "disagreement": 0.5,
+        "error_correlation": scores.error_correlation(labels, labels, labels),
+    }
+    assert ensemble.pair_cells([pair]) == [("a", "b", "50.00%", "–")]
+    record.write_json(tmp_path / "found.json", {"rows": [row], "pairs": (pair,)})
+    content = json.loads((tmp_path / "found.json").read_text(), parse_constant=pytest.fail)
+    assert content["pairs"][0]["error_correlation"] is None
+    assert content["rows"][0]["loss"] is None
+    assert ensemble.cells(content["rows"]) == ensemble.cells([row])
+
+
+def test_one_member_is_in_memory_at_a_time(thorough, monkeypatch):
+    chosen, _ = thorough
+    alive: list[weakref.ref] = []
+
+    def watched(member):
+        gc.collect()
+        assert not [one for one in alive if one() is not None]
+        weights = members.load(member)
+        alive.extend(weakref.ref(leaf) for leaf in jax.tree.leaves(weights))
+        return weights
+
+    monkeypatch.setattr(evaluator, "load", watched)
+    assert len(list(evaluator.Evaluator(assemble(config_of())).of_each(chosen))) == 3
+    assert len(alive) > 3 * 10
 
 
 def changed(steps="100", name="swa", **fields):

@@ -162,6 +162,22 @@ def test_other_models_are_refused_by_path(workdir):
         snapshots.restore(workdir, 1, wider)
 
 
+def test_weights_alone_are_told_from_another_model(workdir):
+    state = state_at(1)
+    snapshots.save_weights(workdir, 1, state.params, state.model_state, {"averaged": []})
+    assert_equal(snapshots.load(workdir)[1], jax.device_get(state.params))
+    with pytest.raises(ValueError, match=r"step 1 in .* holds weights alone .* not trained further"):
+        snapshots.restore(workdir, 1, state)
+
+
+def test_only_the_leaves_that_are_wanted_are_read(workdir):
+    state = state_at(1)
+    path = snapshots.save(workdir, state, Kind.MEMBER) / "state"
+    tree = snapshots._read_tree(path, lambda name: name.startswith("params/layer"))
+    assert_equal(tree, {"params": {"layer": jax.device_get(state.params["layer"])}})
+    assert snapshots._read_tree(path, lambda name: name == "nothing") == {}
+
+
 def test_missing_snapshots_are_listed(workdir):
     with pytest.raises(FileNotFoundError, match="no snapshot latest"):
         snapshots.load(workdir)
