@@ -70,8 +70,9 @@ def _title(image) -> str:
 
 def _example() -> jax.ShapeDtypeStruct:
     variant = registry.VARIANTS[_MODEL.value]
-    if variant.module.reads != "image" and (_IMAGE.value or _TABLE.value == "fields"):
-        raise UsageError(f"--model={_MODEL.value} reads {variant.module.reads}s: leave out --image and --table=fields")
+    reads = variant.module.reads[0]
+    if reads != "image" and (_IMAGE.value or _TABLE.value == "fields"):
+        raise UsageError(f"--model={_MODEL.value} reads {reads}s: leave out --image and --table=fields")
     if not _IMAGE.value:
         return variant.example()
     sizes = _IMAGE.value.lower().split("x")

@@ -30,6 +30,11 @@ class ModelRow(NamedTuple):
         """Whether the input is [N, T] integers."""
         return registry.VARIANTS[self.name].dtype == "int32"
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The arrays of a batch that the model is called on."""
+        return registry.VARIANTS[self.name].module.reads
+
     def model(self, **options: Any) -> Any:
         """The narrow model of the row."""
         variant = registry.VARIANTS[self.name]
@@ -81,6 +86,7 @@ MODELS = (
     ModelRow("fmp_digits", {"width": 4}, (3, 8, 8, 1)),
     ModelRow("char_lm", {"hidden": 5, "layers": 2, "embedding": 4, "drop_rate": 0.2}, (3, 6)),
     ModelRow("char_gru", {"hidden": 5}, (3, 6)),
+    ModelRow("sentiment", {"vocabulary": 10, "hidden": 5, "layers": 2, "embedding": 4, "drop_rate": 0.2}, (3, 6)),
 )
 
 

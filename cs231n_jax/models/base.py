@@ -37,7 +37,8 @@ class Model(nn.Module):
     activation: str = "relu"
     ghost_batch: int = 0  # 0: the whole batch
 
-    reads = "image"  # the array of a batch that the model is called on
+    reads = ("image",)  # the arrays of a batch that the model is called on, in this order
+    answers = MappingProxyType({"logits": "label"})  # which arrays of a batch its outputs are scored against
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -46,7 +47,7 @@ class Model(nn.Module):
 
     @property
     def auxiliary(self) -> dict[str, float]:
-        """Names of further logits, present when `train`, with their weight in the training loss."""
+        """Names of further logits, present at least when `train`, with their weight in the training loss."""
         return {}
 
     @property

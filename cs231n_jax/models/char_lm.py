@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from cs231n_jax.models.base import Model, Variant
-from cs231n_jax.models.layers import Dense, declare, dropout, parameter, variable
-from cs231n_jax.models.recurrent_layers import KINDS, CellName, Recurrent, WeightsInit, zeros
+from cs231n_jax.models.layers import Dense, dropout, variable
+from cs231n_jax.models.recurrent_layers import KINDS, CellName, Recurrent, WeightsInit, embedded, zeros
 from cs231n_jax.ops import init
 from cs231n_jax.typing import Array
 
@@ -39,7 +39,7 @@ class CharLm(Model):
     weights_init: WeightsInit = "orthogonal"
     forget_bias: float = 1.0  # at the start, of an LSTM
 
-    reads = "token"
+    reads = ("token", "start")
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -95,7 +95,7 @@ class CharLm(Model):
         """Everything but keeping the carry."""
         features, new = {}, {}
         if self.embedding:
-            x = features["stem"] = self._embedded(x)
+            x = features["stem"] = embedded(self, "stem", x, self.num_classes, self.embedding)
         for i in range(self.layers):
             stage = f"layer{i + 1}"
             if i:
@@ -116,13 +116,6 @@ class CharLm(Model):
         if start is None:
             return kept
         return {name: jnp.where(start[:, None], jnp.zeros_like(value), value) for name, value in kept.items()}
-
-    def _embedded(self, x: Array) -> Array:
-        spec = init.normal((self.num_classes, self.embedding), 1.0)
-        if self.is_initializing():
-            declare(self, {"stem": spec})
-            return jnp.zeros((*x.shape, self.embedding))
-        return jnp.take(parameter(self, "stem", spec), x, axis=0, mode="fill")
 
 
 SYMBOLS = 97  # printable ASCII, the end of a line, and the unknown character

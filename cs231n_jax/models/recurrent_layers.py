@@ -1,6 +1,6 @@
 """Recurrent layers as modules: they own the names and shapes of parameters and states, the mathematics is in `ops`."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -41,15 +41,20 @@ class Recurrent(nn.Module):
         x: what the layer reads.
         state: before the first step, each part [N, H]; zeros by default.
         depth: D, read where x is tokens.
+        lengths: how many steps of each sequence count, [N]; all by default. Behind them outputs are 0 and the state
+            stays as it is.
     """
 
     features: int  # H
     cell: CellName = "lstm"
     weights_init: WeightsInit = "orthogonal"
     forget_bias: float = 1.0
+    reverse: bool = False  # from each sequence's last step to its first
 
     @nn.compact
-    def __call__(self, x: Array, state: State | None = None, depth: int = 0) -> tuple[Array, State]:
+    def __call__(
+        self, x: Array, state: State | None = None, depth: int = 0, lengths: Array | None = None
+    ) -> tuple[Array, State]:
         """Run over all steps."""
         vectors = jnp.issubdtype(x.dtype, jnp.floating)
         specs = self._specs(x.shape[-1] if vectors else depth)
@@ -60,7 +65,8 @@ class Recurrent(nn.Module):
         values = [parameter(self, name, spec) for name, spec in specs.items()]
         narrow = x.dtype if vectors else values[0].dtype
         given = None if state is None else [state[part] for part in KINDS[self.cell].parts]
-        y, last = _run(self.cell, x, [value.astype(narrow) for value in values], given)
+        values = [value.astype(narrow) for value in values]
+        y, last = _run(self.cell, x, values, given, lengths=lengths, reverse=self.reverse)
         return y, dict(zip(KINDS[self.cell].parts, (part.astype(at_least_float32(part.dtype)) for part in last)))
 
     def _specs(self, depth: int) -> dict[str, init.Spec]:
@@ -69,6 +75,18 @@ class Recurrent(nn.Module):
         bias = init.lstm_bias((4 * h,), self.forget_bias) if self.cell == "lstm" else init.constant((gates * h,), 0.0)
         specs = {"input": into((depth, gates * h)), "hidden": hidden((h, gates * h)), "bias": bias}
         return {**specs, "candidate_bias": init.constant((h,), 0.0)} if self.cell == "gru" else specs
+
+
+def embedded(module: nn.Module, name: str, tokens: Array, entries: int, features: int, std: float = 1.0) -> Array:
+    """A learned vector for each token: [N, T], from 0 to entries − 1, -> [N, T, features]; other tokens give NaN.
+
+    The vectors are the parameter `name` of `module` and begin at N(0, std²).
+    """
+    spec = init.normal((entries, features), std)
+    if module.is_initializing():
+        declare(module, {name: spec})
+        return jnp.zeros((*tokens.shape, features))
+    return jnp.take(parameter(module, name, spec), tokens, axis=0, mode="fill")
 
 
 def zeros(cell: CellName, n: int, features: int, dtype: str = "float32") -> State:
@@ -90,15 +108,18 @@ def _weights(name: WeightsInit, features: int) -> tuple[Initialiser, Initialiser
     return init.lecture_xavier, orthogonal if name == "orthogonal" else init.lecture_xavier
 
 
-def _run(cell: CellName, x: Array, values: list[Array], state: list[Array] | None) -> tuple[Array, tuple[Array, ...]]:
+def _run(
+    cell: CellName, x: Array, values: list[Array], state: list[Array] | None, **steps: Any
+) -> tuple[Array, tuple[Array, ...]]:
+    """`steps`: lengths and reverse."""
     narrow = values[0].dtype
     if cell == "lstm":
         wide = at_least_float32(narrow)
         given = None if state is None else LstmState(state[0].astype(narrow), state[1].astype(wide))
-        return recurrent.lstm(x, Weights(*values), given)
+        return recurrent.lstm(x, Weights(*values), given, **steps)
     given = None if state is None else state[0].astype(narrow)
     if cell == "gru":
-        y, h = recurrent.gru(x, GruWeights(*values), given)
+        y, h = recurrent.gru(x, GruWeights(*values), given, **steps)
     else:
-        y, h = recurrent.rnn(x, Weights(*values), given)
+        y, h = recurrent.rnn(x, Weights(*values), given, **steps)
     return y, (h,)

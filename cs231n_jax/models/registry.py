@@ -24,6 +24,7 @@ from cs231n_jax.models import (
     nin,
     preresnet,
     resnet,
+    sentiment,
     squeezenet,
     vgg,
 )
@@ -46,6 +47,7 @@ _FAMILIES = (
     convnet,
     fmp,
     char_lm,
+    sentiment,
 )
 VARIANTS: dict[str, Variant] = {name: row for family in _FAMILIES for name, row in family.VARIANTS.items()}
 

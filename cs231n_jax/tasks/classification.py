@@ -1,4 +1,4 @@
-"""Image classification: a loss over the scores of K classes, and penalties on the weights."""
+"""Classification of images, texts and clips: a loss over the scores of K classes, and penalties on the weights."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,15 +15,21 @@ from cs231n_jax.ops.precision import at_least_float32
 from cs231n_jax.tasks.base import Augment, Metrics
 from cs231n_jax.typing import Array, Batch, Key, ModelState, Params
 
-LossFunction = Callable[[Array, Array], Array]  # (logits [N, K], labels [N]) -> [N]
+LossFunction = Callable[[Array, Array], Array]  # (logits [..., K], labels [...]) -> [...]
 
 
 @dataclass(frozen=True)
 class Classification:
-    """Batches {"image": uint8 [N, H, W, C], "label": int32 [N], optional "mask": float32 [N]} -> logits [N, K]."""
+    """Batches {what the model reads, "label": int32 [N], optional "mask": float32 [N]} -> logits [N, K].
+
+    A model reads "image", uint8 [N, H, W, C]; or "token" and "length", int32 [N, T] and [N]; or "video", uint8
+    [N, T, H, W, C]. Further scores that it gives, such as one for each frame against "frame_label", int32 [N, T], have
+    metrics of their own, of which each example counts once; those with a weight in `model.auxiliary` add their mean
+    over an example, so weighted, to its training loss.
+    """
 
     model: Any
-    mean: tuple[float, ...]  # per channel, of images scaled to [0, 1]
+    mean: tuple[float, ...]  # per channel, of pixels scaled to [0, 1]; () where the model reads none
     std: tuple[float, ...]
     augment: Augment | None = None
     label_smoothing: float = 0.0  # of the softmax cross-entropy
@@ -36,33 +42,37 @@ class Classification:
         self, seed: int, batch: Batch, place: Callable[[list[np.ndarray]], list[Any]] = jax.device_put
     ) -> tuple[Params, ModelState]:
         """Drawn parameters and batch statistics; in float64 they are the float32 draws, widened."""
-        images = jax.eval_shape(self._standardize, batch["image"])
-        return functional.init(self.model, seed, images, place=lambda leaves: place(self._widen(leaves)))
+        inputs = jax.eval_shape(self._inputs, batch)
+        return functional.init(self.model, seed, *inputs, place=lambda leaves: place(self._widen(leaves)))
 
     def shapes(self, batch: Batch) -> tuple[Params, ModelState]:
         """What `init` would give, as jax.ShapeDtypeStructs."""
-        variables = functional.shapes(self.model, jax.eval_shape(self._standardize, batch["image"]))
+        variables = functional.shapes(self.model, *jax.eval_shape(self._inputs, batch))
         return jax.eval_shape(self._widen, variables)
 
     def loss(
         self, params: Params, model_state: ModelState, batch: Batch, *, key: Key | None, train: bool
     ) -> tuple[Mean, tuple[ModelState, Metrics]]:
         """The loss, in training with auxiliary heads and penalties; the metrics are those of the main head."""
-        images = batch["image"]
         noise_key = None
         if train and key is not None:
             augment_key, noise_key = jax.random.split(key)
-            images = self.augment(augment_key, batch) if self.augment else images
+            batch = {**batch, "image": self.augment(augment_key, batch)} if self.augment else batch
+        inputs, params = self._inputs(batch), self._narrowed(given := params)
         outputs, model_state = functional.apply(
-            self.model, params, model_state, self._standardize(images), key=noise_key, train=train, method="features"
+            self.model, params, model_state, *inputs, key=noise_key, train=train, method="features"
         )
         per_example = self._per_example(outputs["logits"], batch["label"])
-        metrics = classification_metrics(outputs["logits"], batch, self.scored_by)
+        metrics: Metrics = {}
+        for head, name in self.model.answers.items():
+            found = classification_metrics(outputs[head], batch, self.scored_by, name)
+            metrics |= {name.removesuffix("label") + metric: value for metric, value in found.items()}
         if train:
             for head, weight in self.model.auxiliary.items():
-                per_example += weight * self._per_example(outputs[head], batch["label"])
+                each = self._per_example(outputs[head], batch[self.model.answers.get(head, "label")])
+                per_example += weight * _of_examples(each)
             if self.l1 or self.l2:  # once for every example, since the step divides by their number
-                kernels = penalties.weights(params)
+                kernels = penalties.weights(given)
                 penalty = penalties.elastic(kernels, l1_strength=self.l1, l2_strength=self.l2)
                 per_example += jnp.broadcast_to(penalty.astype(per_example.dtype), per_example.shape)
         return Mean.of(per_example, batch.get("mask")), (model_state, metrics)
@@ -71,8 +81,8 @@ class Classification:
         self, params: Params, model_state: ModelState, batch: Batch, *, key: Key | None = None, noise: bool = False
     ) -> Array:
         """Logits [N, K] in float32 (or float64)."""
-        images = self._standardize(batch["image"])
-        logits, _ = functional.apply(self.model, params, model_state, images, key=key, noise=noise)
+        params = self._narrowed(params)
+        logits, _ = functional.apply(self.model, params, model_state, *self._inputs(batch), key=key, noise=noise)
         return logits.astype(at_least_float32(logits.dtype))
 
     def labels(self, batch: Batch) -> tuple[Any, Any]:
@@ -80,11 +90,20 @@ class Classification:
         return batch["label"], batch.get("mask", np.ones(batch["label"].shape, np.float32))
 
     def summarize(self, metrics: Metrics) -> dict[str, float]:
-        """loss (the cross-entropy in nats, the hinge in units of the scores), accuracy in [0, 1]."""
+        """loss (the cross-entropy in nats, the hinge in units of the scores), accuracy in [0, 1]; as frame_loss too."""
         return {name: metric.compute() for name, metric in metrics.items()}
 
     def _widen(self, variables: Any) -> Any:
         return jax.tree.map(lambda x: x.astype(jnp.float64), variables) if self.dtype == "float64" else variables
+
+    def _narrowed(self, params: Params) -> Params:
+        """Where no pixels say in what dtype the model is to compute, the parameters in it."""
+        return params if self.mean else jax.tree.map(lambda x: x.astype(jnp.dtype(self.dtype)), params)
+
+    def _inputs(self, batch: Batch) -> tuple[Array, ...]:
+        """What the model is called on: pixels standardised, all else as it is."""
+        first, *rest = (batch[name] for name in self.model.reads)
+        return (self._standardize(first) if self.mean else first, *rest)
 
     def _standardize(self, images: Array) -> Array:
         return augment.standardize(images, self.mean, self.std, jnp.dtype(self.dtype))
@@ -95,9 +114,21 @@ class Classification:
         return self.scored_by(logits, labels)
 
 
-def classification_metrics(logits: Array, batch: Batch, scored_by: LossFunction) -> Metrics:
-    """loss: without smoothing and penalties; accuracy: share of examples whose largest logit is the label's."""
-    labels, mask = batch["label"], batch.get("mask")
+def classification_metrics(logits: Array, batch: Batch, scored_by: LossFunction, target: str = "label") -> Metrics:
+    """loss: without smoothing and penalties; accuracy: share of scores whose largest is the label's.
+
+    Args:
+        logits: [N, K]; or [N, T, K], of which the mean of an example counts.
+        batch: has the labels [N] or [N, T], and perhaps a mask [N].
+        scored_by: the loss.
+        target: the name of the labels.
+    """
+    labels, mask = batch[target], batch.get("mask")
     loss = scored_by(logits, labels)
     correct = (jnp.argmax(logits, axis=-1).astype(labels.dtype) == labels).astype(loss.dtype)
-    return {"loss": Mean.of(loss, mask), "accuracy": Mean.of(correct, mask)}
+    return {"loss": Mean.of(_of_examples(loss), mask), "accuracy": Mean.of(_of_examples(correct), mask)}
+
+
+def _of_examples(values: Array) -> Array:
+    """[N, ...] -> [N]: means."""
+    return values if values.ndim == 1 else values.mean(axis=tuple(range(1, values.ndim)))

@@ -27,12 +27,13 @@ def build(task: TaskConfig, model: ModelConfig, data: DataConfig, info: Info) ->
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise ValueError(f"unknown task {task.name!r}{hint}; tasks: {', '.join(TASKS)}")
     kind = TASKS[task.name]
-    for what, reads in ((f"task {task.name}", kind.reads), (f"model {model.name}", create(model.name).reads)):
-        if reads not in info.shapes:
+    network = create(model.name, **model.options)
+    for what, reads in ((f"task {task.name}", (kind.reads,)), (f"model {model.name}", network.reads)):
+        if missing := [name for name in reads if name not in info.shapes]:
             fitting = ", ".join(name for name, other in TASKS.items() if other.reads in info.shapes)
             raise ValueError(
-                f"{what} reads {reads}s, and {info.name} has {', '.join(info.shapes)}: set task.name={fitting} and a "
-                "model for it, or take other data"
+                f"{what} reads {missing[0]}s, and {info.name} has {', '.join(info.shapes)}: set task.name={fitting} "
+                "and a model for it, or take other data"
             )
     classes = model.options.get("num_classes")
     if classes != info.num_classes:
@@ -40,13 +41,22 @@ def build(task: TaskConfig, model: ModelConfig, data: DataConfig, info: Info) ->
             f"model {model.name} has {classes} classes, {info.name} has {info.num_classes}: "
             f"set --config.model.options.num_classes={info.num_classes}"
         )
+    words = info.vocabularies.get("token")
+    if words and model.options.get("vocabulary", words.size) != words.size:
+        raise ValueError(
+            f"model {model.name} knows {model.options['vocabulary']} tokens, {info.name} has {words.size}: "
+            f"set --config.model.options.vocabulary={words.size}"
+        )
     return kind.build(task, model, data, info)
 
 
 def _classification(task: TaskConfig, model: ModelConfig, data: DataConfig, info: Info) -> Task:
-    mean, std = data.statistics(info)
+    mean, std = data.statistics(info) if info.mean else ((), ())
+    network = create(model.name, **model.options)
+    if data.augment != "none" and network.reads[0] != "image":
+        raise ValueError(f"data.augment={data.augment} changes images, and {info.name} has none: set it to none")
     return Classification(
-        model=create(model.name, **model.options),
+        model=network,
         mean=mean,
         std=std,
         augment=augmentations.build(data, mean),
@@ -82,6 +92,6 @@ class _Kind(NamedTuple):
 
 
 TASKS = {
-    "classification": _Kind("image", _classification),
-    "language_modelling": _Kind("token", _language_modelling),
+    "classification": _Kind("label", _classification),
+    "language_modelling": _Kind("start", _language_modelling),
 }

@@ -79,7 +79,7 @@ def cast(tree, dtype):
 
 def scores(row, x):
     """The shape of the logits: ten for each image, or for each token."""
-    return (*(x.shape if row.reads_tokens else x.shape[:1]), 10)
+    return (*(x.shape if row.reads == ("token", "start") else x.shape[:1]), 10)
 
 
 @functools.cache

@@ -14,6 +14,7 @@ import jax
 import pytest
 
 from cs231n_jax.config import Config
+from cs231n_jax.data.text_config import TextConfig
 from cs231n_jax.models import ModelConfig, Precision, registry
 from cs231n_jax.train import snapshots
 from cs231n_jax.train.loop import Silent
@@ -23,6 +24,7 @@ from experiments import overrides
 from tests.descriptors import MODELS, ModelRow
 
 STEPS = 6
+_REVIEWS = {"num_classes": 2, "vocabulary": 101}
 
 
 def row_of(name: str) -> ModelRow:
@@ -38,11 +40,15 @@ def row_of(name: str) -> ModelRow:
     return (own + family)[0]
 
 
-def _examples(row: ModelRow) -> dict[str, Any]:
-    """48 examples of the kind that a model reads: three updates an epoch."""
-    if row.reads_tokens:
-        return {"name": "python_docs", "window": row.input_shape[1], "limit": 48}
-    return {"name": f"synthetic:{'x'.join(map(str, row.input_shape[1:]))}:10:48"}
+def _examples(row: ModelRow) -> tuple[dict[str, Any], dict[str, Any]]:
+    """48 examples of the kind that a model reads, three updates an epoch; what that makes of the model's options."""
+    match row.reads:
+        case ("token", "start"):
+            return {"name": "python_docs", "window": row.input_shape[1], "limit": 48}, {"num_classes": 97}
+        case ("token", "length"):
+            return {"name": "sentiment_grammar:96", "limit": 48, "text": TextConfig(buckets="12,60")}, _REVIEWS
+        case _:
+            return {"name": f"synthetic:{'x'.join(map(str, row.input_shape[1:]))}:10:48"}, {"num_classes": 10}
 
 
 @contextmanager
@@ -60,11 +66,11 @@ def shortest(text: str, data: int = 1, dtype: Precision = Precision.FLOAT32) -> 
     row = row_of(config.model.name)
     variant = registry.VARIANTS[row.name]
     fixed = {name: value for name, value in row.options.items() if name in variant.options}
-    classes = 97 if row.reads_tokens else 10
-    options = {"num_classes": classes} | {name: value for name, value in row.options.items() if name not in fixed}
+    examples, fitting = _examples(row)
+    options = {name: value for name, value in row.options.items() if name not in fixed} | fitting
     config.data = dataclasses.replace(
         config.data,
-        **_examples(row),
+        **examples,
         eval_split="test",
         image_size=0,
         batch_size=16,

@@ -100,8 +100,8 @@ def config_of(**changes):
         ),
         ({"model": ModelConfig(name="char_lm", options={"num_classes": 5})}, "num_classes=97"),
         ({"model": ModelConfig(name="mlp")}, "model mlp reads images, and python_docs has token.*language_modelling"),
-        ({"task": TaskConfig()}, "task classification reads images, and python_docs has token"),
-        ({"data": DataConfig()}, "task language_modelling reads tokens, and digits has image.*classification"),
+        ({"task": TaskConfig()}, "task classification reads labels, and python_docs has token"),
+        ({"data": DataConfig()}, "task language_modelling reads starts, and digits has image.*classification"),
         ({"task": TaskConfig(name="language_modelling", loss=Loss.SVM, l2=1.0)}, "does not read task.loss, task.l2"),
         (
             {"data": DataConfig(name="python_docs", batch_size=16, window=8, augment="flip")},
