@@ -3,7 +3,8 @@
     python -m experiments.train --config=experiments/configs/sentiment.py:lstm --workdir=runs/sentiment
 
 The reviews are those of `cs231n_jax.data.sentiment_grammar`: negation, contrast and degrees decide, so that counting
-words does not help much: see `python -m experiments.study sentiment`.
+words does not help much: a logistic regression over 3,000 reviews is right on 59.2 % of 1,000 others
+(`pytest -s tests/data/test_made_up.py -k bag_of_words`).
 Ours: 99.0 % of the 1,600 test reviews (seed 0; 2 CPU cores shared with other work, 75 s of processor time).
 """
 

@@ -7,7 +7,7 @@ labels in its test split: with it set model.options.vocabulary to what the error
 number of epochs were chosen on the validation split.
 Published, trained on phrases too and from pretrained vectors: LSTM 84.9 %, both directions 87.5 % of the test sentences
 (Tai, Socher, Manning 2015, table 2). `python -m experiments.study sst2` compares with a logistic regression over words.
-Ours: XX
+Ours: not yet run.
 """
 
 from cs231n_jax.config import Config, TrainConfig
