@@ -23,18 +23,20 @@ from cs231n_jax.train.assemble import assemble
 from cs231n_jax.train.members import Member
 from cs231n_jax.train.snapshots import SnapshotConfig
 from experiments.studies import Result, seeds
+from experiments.studies import ensembling_claims as claims
 from experiments.studies.drawing import canvas, save
 
 EMA_DECAY = 0.995  # the lecture's
+ERROR, GAIN, GAIN_ERROR = "its standard error", "gain (points)", "its error"  # columns
 DETAILS = """
 Momentum 0.9, weight decay 1e-4, batch 128 (digits: 64), peak rate 0.1, pad-crop and flip (digits: crop alone).
 One run: half a cosine. Moving average: of that run's weights, after every update. SWA: a constant rate of 0.05 in the
 last quarter, weights averaged there. FGE: triangles between 0.05 and 0.01 in the last 40 %. Snapshots: cosine cycles
-from 0.1. Short runs: independent, with a cosine each, together as long as the single run. Full runs: independent, each
-as long as the single run. A budget of 1 is the price of the single run. Averaged weights have batch statistics of
-their own, gathered over the training data. The time below is that of the call that printed this page, which does
-not train again what an earlier call finished; seedN.json says where each seed was trained (of recorded studies in
-experiments/pinned).
+from 0.1. Short runs: independent, with a cosine each, of whole epochs that together are at most as long as the single
+run. Full runs: independent, each as long as the single run. A budget of 1 is the price of the single run. Averaged
+weights have batch statistics of their own, gathered over the training data. The time below is that of the call that
+printed this page, which does not train again what an earlier call finished; seedN.json says where each seed was trained
+(of recorded studies in experiments/pinned).
 
 Published, with other networks and budgets, error in percent. Snapshot ensembles (Huang et al. 2017, table 1),
 ResNet-110: CIFAR-100 single 28.02, short independent cycles 24.54, snapshots 24.19; CIFAR-10 5.52, 6.66, 5.32.
@@ -62,6 +64,7 @@ DIGITS = Setting(
     epochs=30,
     seeds=3,
 )
+RECORDED = {"options": {}, "batch": 128, "augment": "crop_flip", "padding": 4}
 QUICK = ModelConfig(name="mlp")  # compiles in a second
 CIFAR = DataConfig(batch_size=128, augment="crop_flip", augment_padding=4)
 SETTINGS = {
@@ -112,10 +115,32 @@ class _Way(NamedTuple):
     budget: int  # in units of the single run
 
 
+def essence(setting: Setting) -> dict[str, Any]:
+    """What a finding belongs to, as plain values.
+
+    Left out is what was as in `RECORDED` when it was found: files from before those fields were told stay valid. The
+    number of classes follows from the data.
+    """
+    data, model = setting.data, setting.model
+    told = {"data": data.name, "limit": data.limit, "model": model.name}
+    told |= {"epochs": setting.epochs, "rate": setting.rate, "sizes": list(setting.sizes)}
+    more = {
+        "options": _options(model),
+        "batch": data.batch_size,
+        "augment": data.augment,
+        "padding": data.augment_padding,
+    }
+    return told | {name: value for name, value in more.items() if value != RECORDED[name]}
+
+
+def _options(model: ModelConfig) -> dict[str, Any]:
+    """The options that were changed, but for the number of classes."""
+    usual = ModelConfig(name=model.name).options
+    return {name: value for name, value in model.options.items() if value != usual[name] and name != "num_classes"}
+
+
 def _kept(path: Path, setting: Setting, seed: int) -> dict[str, _Way]:
-    essence = {"data": setting.data.name, "limit": setting.data.limit, "model": setting.model.name}
-    essence |= {"epochs": setting.epochs, "rate": setting.rate, "sizes": list(setting.sizes)}
-    ways = seeds.kept(path, essence, lambda: _one_seed(setting, path.with_suffix(""), seed))
+    ways = seeds.kept(path, essence(setting), lambda: _one_seed(setting, path.with_suffix(""), seed))
     return {name: _Way(*way) for name, way in ways.items()}
 
 
@@ -152,7 +177,7 @@ def _one_seed(setting: Setting, root: Path, seed: int) -> dict[str, _Way]:
         add(f"{count} snapshots, predictions", rows["average of predictions"])
         add(f"{count} snapshots, weights", rows["average of weights"])
         labels = {f"short{count}_{i}": 100 * (seed + 1) + i for i in range(count)}
-        short = [trained(label, cosine, epochs=total // count, seed=own) for label, own in labels.items()]
+        short = [trained(label, cosine, epochs=short_epochs(setting, count), seed=own) for label, own in labels.items()]
         add(f"{count} short runs", compared(members.find(short))["average of predictions"])
         while len(full) < count:
             full += members.find([trained(f"full_{len(full)}", cosine, seed=1000 * (seed + 1) + len(full))])
@@ -160,43 +185,88 @@ def _one_seed(setting: Setting, root: Path, seed: int) -> dict[str, _Way]:
     return ways
 
 
+def short_epochs(setting: Setting, count: int) -> int:
+    """The whole epochs of each of `count` runs that together are at most as long as the single run."""
+    return setting.epochs // count
+
+
+def _short(setting: Setting) -> dict[str, tuple[str, float]]:
+    """What to call the short runs, and their budget."""
+    found = {}
+    for count in setting.sizes:
+        each, total = short_epochs(setting, count), setting.epochs
+        left = "" if each * count == total else f" ({each * count} of {total})"
+        epochs = "epoch" if each == 1 else "epochs"
+        found[f"{count} short runs"] = (f"{count} short runs of {each} {epochs}{left}", each * count / total)
+    return found
+
+
 def _report(name: str, workdir: Path, setting: Setting, found: list[dict[str, _Way]]) -> Result:
     accuracy = {way: 100 * np.array([ways[way].accuracy for ways in found]) for way in found[0]}
-    single = accuracy["one run"]
-    chance = 100 * scores.standard_error(float(single.mean()) / 100, found[0]["one run"].examples)
+    chance = 100 * scores.standard_error(float(accuracy["one run"].mean()) / 100, found[0]["one run"].examples)
+    short = _short(setting)
     rows = [
-        {
-            "way": way,
-            "budget": found[0][way].budget,
-            "accuracy (%)": float(values.mean()),
-            "its standard error": seeds.error(values),
-            "gain (points)": round(float((values - single).mean()), 6),  # where nothing is gained exactly 0
-            "its error": seeds.error(values - single),
-        }
+        _row(*short.get(way, (way, found[0][way].budget)), values, values - accuracy["one run"])
         for way, values in accuracy.items()
     ]
-    numbers = {f"{r['way']}: {key}": r[key] for r in rows for key in list(r)[2:] if not math.isnan(r[key])}
+    numbers = {f"{r['way']}: {key}": r[key] for r in rows for key in list(r)[2:]}
     numbers["standard error of the test set (points)"] = chance
+    path = _figure(workdir / f"{name}.png", setting, rows, chance, len(found))
+    called, shortest = {way: name for way, (name, _) in short.items()}, f"{max(setting.sizes)} short runs"
+    told, updates = _trained(setting)
+    text = [
+        f"{told} {claims.training(updates, accuracy, shortest, chance, called)}",
+        _summary(setting, rows, chance, len(found)),
+        claims.verdict(accuracy, setting.sizes, chance, called),
+    ]
+    return Result(path, numbers, "\n\n".join(text), rows)
+
+
+def _row(way: str, budget: float, values: np.ndarray, gains: np.ndarray) -> dict[str, Any]:
+    """One seed has no standard errors."""
+    error, of_gain = (
+        {name: seeds.error(x)} if len(x) > 1 else {} for name, x in ((ERROR, values), (GAIN_ERROR, gains))
+    )
+    gain = round(float(gains.mean()), 6)  # where nothing is gained exactly 0
+    return {"way": way, "budget": budget, "accuracy (%)": float(values.mean()), **error, GAIN: gain, **of_gain}
+
+
+def _figure(path: Path, setting: Setting, rows: list[dict[str, Any]], chance: float, count: int) -> Path:
     figure, (axis,) = canvas(1, 1, width=7)
-    means, bars = ([row[key] for row in rows] for key in ("accuracy (%)", "its standard error"))
-    bars = [chance if math.isnan(bar) else bar for bar in bars]
+    means, bars = [row["accuracy (%)"] for row in rows], [row.get(ERROR, chance) for row in rows]
     axis.axvspan(means[0] - chance, means[0] + chance, alpha=0.15, label="one run ± standard error of the test set")
     axis.errorbar(means, range(len(rows)), xerr=bars, fmt="o", capsize=3)
-    axis.set_yticks(range(len(rows)), [f"{row['way']} ({row['budget']}×)" for row in rows])
+    axis.set_yticks(range(len(rows)), [f"{row['way']}, budget {row['budget']:g}" for row in rows])
     axis.invert_yaxis()
     axis.legend(fontsize="small")
-    axis.set(xlabel="test accuracy (%)", title=f"{setting.data.name}, {setting.epochs} epochs, {len(found)} seeds")
-    save(figure, path := workdir / f"{name}.png")
-    largest = max(setting.sizes)
-    gain = {row["way"]: seeds.told(row["gain (points)"], row["its error"], 2) for row in rows}
-    sentence = (
-        f"Beside one run of {setting.epochs} epochs ({means[0]:.2f} %), {largest} snapshots of one such run gain "
-        f"{gain[f'{largest} snapshots, predictions']} points, {largest} independent runs of 1/{largest} each "
-        f"{gain[f'{largest} short runs']}, and {largest} full runs, at {largest} times the price, "
-        f"{gain[f'{largest} full runs']} (standard errors over {len(found)} seeds; that of the test set is "
-        f"{chance:.2f})."
+    axis.set(xlabel="test accuracy (%)", title=f"{setting.data.name}, {setting.epochs} epochs, {count} seeds")
+    return save(figure, path)
+
+
+def _trained(setting: Setting) -> tuple[str, int]:
+    """The network, the data and the length of a run, in words; its updates."""
+    assembly = assemble(config_of(setting, 0, setting.epochs, ScheduleConfig(name="cosine"), 1, "0"))
+    images, tests, updates = len(assembly.train_source), len(assembly.eval_source), assembly.total_steps
+    first = "the first " if setting.data.limit else ""
+    options = "".join(f", {name} {value}" for name, value in _options(setting.model).items())
+    text = (
+        f"The network is {setting.model.name}{options}, trained on {first}{images:,} images of {setting.data.name} and "
+        f"tested on {tests:,}; one run is {setting.epochs} epochs in batches of {setting.data.batch_size}, {updates:,} "
+        "updates."
     )
-    return Result(path, numbers, sentence, rows)
+    return text, updates
+
+
+def _summary(setting: Setting, rows: list[dict[str, Any]], chance: float, count: int) -> str:
+    largest = max(setting.sizes)
+    gain = {row["way"]: seeds.told(row[GAIN], row.get(GAIN_ERROR, math.nan), 2) for row in rows}
+    short = _short(setting)[f"{largest} short runs"][0]
+    spread = f"standard errors over {count} seeds; that of" if count > 1 else "one seed; the standard error of"
+    return (
+        f"Beside one run of {setting.epochs} epochs ({rows[0]['accuracy (%)']:.2f} %), {largest} snapshots of one such "
+        f"run gain {gain[f'{largest} snapshots, predictions']} points, {short} {gain[short]}, and {largest} full runs, "
+        f"at {largest} times the price, {gain[f'{largest} full runs']} ({spread} the test set is {chance:.2f})."
+    )
 
 
 def _study(name: str) -> Any:
