@@ -6,7 +6,6 @@
 from experiments import program  # isort: skip  (first: it sets up the allocator)
 
 import importlib
-import json
 import os
 import pkgutil
 from pathlib import Path
@@ -16,6 +15,7 @@ import jax
 from absl import flags
 
 from cs231n_jax.report.console import ConsoleReporter
+from cs231n_jax.train import record
 from experiments import benchmarks, pages, performance
 from experiments.overrides import chosen
 
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> None:
     if _PAGES.value and arguments == ["all"]:
         performance.write(Path(_PAGES.value), Path(_PAGES.value).parent / "performance.md")
     if _JSON.value:
-        Path(_JSON.value).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        record.write_json(Path(_JSON.value), results)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from experiments import program  # isort: skip  (first: it sets up the allocator)
 
 import inspect
-import json
 import time
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from absl import flags
 from PIL import Image
 
 from cs231n_jax.report.console import ConsoleReporter
+from cs231n_jax.train import record
 from experiments import pages, studies
 from experiments.overrides import chosen
 
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> None:
             rows = result.rows or [{"number": key, "value": float(value)} for key, value in result.numbers.items()]
             reporter.table(name, *pages.table(rows))
             report = {"study": name, "quick": _QUICK.value, "sentence": result.sentence, "numbers": result.numbers}
-            (workdir / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            record.write_json(workdir / f"{name}.json", report)
             reporter.line(f"{result.sentence} ({took}; figure: {result.figure})")
             if _PAGES.value:
                 _write_page(Path(_PAGES.value), name, known[name], result, rows, took)

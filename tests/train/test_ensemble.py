@@ -19,6 +19,7 @@ from cs231n_jax.data import DataConfig
 from cs231n_jax.metrics import scores
 from cs231n_jax.models import ModelConfig
 from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
+from cs231n_jax.report import plots
 from cs231n_jax.train import average, averaged, ensemble, evaluate, evaluator, members, record, snapshots
 from cs231n_jax.train.assemble import assemble
 from cs231n_jax.train.loop import Silent
@@ -346,6 +347,25 @@ def test_what_is_not_a_number_is_wrong_and_a_dash_and_null(tmp_path):
     assert content["pairs"][0]["error_correlation"] is None
     assert content["rows"][0]["loss"] is None
     assert ensemble.cells(content["rows"]) == ensemble.cells([row])
+
+
+def test_a_figure_is_written_whole_or_not_at_all(thorough, tmp_path, monkeypatch):
+    _, found = thorough
+    path = tmp_path / "ensemble.png"
+    path.write_text("the old one")
+
+    def torn(figure, place, **options):
+        Path(place).write_text("half of")
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure.savefig", torn)
+        with pytest.raises(OSError, match="full"):
+            plots.ensemble(path, found.rows, found.sizes)
+    assert path.read_text() == "the old one"
+    plots.ensemble(path, found.rows, found.sizes)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_one_member_is_in_memory_at_a_time(thorough, monkeypatch):
