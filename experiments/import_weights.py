@@ -3,6 +3,7 @@
     python -m experiments.import_weights --model=resnet50 --weights=resnet50-0676ba61.pth --out=resnet50.npz
     python -m experiments.import_weights --model=resnet50 --weights=resnet50.npz --export --out=for_torch.safetensors
     python -m experiments.import_weights --weights=runs/a --export --out=for_torch.npz
+    python -m experiments.import_weights --model=squeezenet1_0 --option=head_padding=1 --weights=caffe.npz --out=a.npz
 
 Reads .npz, .safetensors, .pth and .pt; writes .npz and .safetensors. Ours hold "params/stem_conv/kernel",
 "batch_stats/stem_norm/mean", ...; cs231n_jax.interop.files.from_flat makes (params, model_state) of them.
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
-from cs231n_jax.interop import files, torchvision
+from cs231n_jax.interop import caffe, files, torchvision
 from cs231n_jax.train import snapshots
 from experiments import model_options
 from experiments.overrides import UsageError
@@ -36,7 +37,9 @@ def main() -> None:
     elif _EXPORT.value:
         variables = files.from_flat(files.read(_WEIGHTS.value))
     else:
-        variables = torchvision.load(name, files.read(_WEIGHTS.value), **options)
+        given = files.read(_WEIGHTS.value)
+        given = caffe.squeezenet(given) if caffe.FIRST in given else given
+        variables = torchvision.load(name, given, **options)
     arrays = torchvision.export(name, *variables, **options) if _EXPORT.value else files.to_flat(*variables)
     files.write(_OUT.value, arrays)
     numbers = sum(array.size for array in arrays.values())

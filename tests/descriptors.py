@@ -76,6 +76,7 @@ MODELS = (
     ModelRow("densenet40_12", {"blocks": (1, 2), "growth": 4, "stem_width": 6, "drop_rate": 0.2}, (4, 8, 8, 3)),
     ModelRow("fractalnet20", {"widths": (4, 6), "drop_rates": (0.0, 0.1)}, (4, 8, 8, 3)),
     ModelRow("squeezenet", {"scale": 0.1}, (3, 35, 35, 3)),
+    ModelRow("squeezenet1_0", {"scale": 0.1, "head_padding": 1}, (3, 35, 35, 3)),
     ModelRow("convnet", {"widths": (4, 6), "hidden": 8, "batch_norm": False, "drop_rate": 0.3}, (3, 8, 8, 3)),
     ModelRow(
         "convnet",

@@ -122,6 +122,7 @@ class Normalization(enum.Enum):
 
     DATASET = "dataset"  # the training split's own mean and standard deviation
     IMAGENET = "imagenet"  # (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225), as published weights expect
+    CAFFE = "caffe"  # (123, 117, 104) / 255 and 1 / 255, as published weights of Caffe expect, red first
     NONE = "none"  # nothing: pixels stay in 0 … 1
 
 
@@ -209,12 +210,15 @@ class DataConfig:
         match self.normalize:
             case Normalization.DATASET:
                 return info.mean, tuple(s or 1.0 for s in info.std)
-            case Normalization.IMAGENET if channels == 3:
-                return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-            case Normalization.IMAGENET:
+            case Normalization.IMAGENET | Normalization.CAFFE if channels != 3:
                 raise ValueError(
-                    f"data.normalize is imagenet, which has 3 channels, but {info.name} has {channels}; use dataset"
+                    f"data.normalize is {self.normalize.value}, which has 3 channels, but {info.name} has {channels}; "
+                    "use dataset"
                 )
+            case Normalization.IMAGENET:
+                return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+            case Normalization.CAFFE:
+                return (123 / 255, 117 / 255, 104 / 255), (1 / 255,) * 3
             case Normalization.NONE:
                 return (0.0,) * channels, (1.0,) * channels
 

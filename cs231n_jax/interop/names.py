@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from cs231n_jax.models import registry
 from cs231n_jax.models.googlenet import MODULES
-from cs231n_jax.models.squeezenet import FIRES
+from cs231n_jax.models.squeezenet import VERSIONS
 from cs231n_jax.models.vgg import CONVOLUTIONS
 
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
@@ -108,17 +108,17 @@ _DENSENET = Names(
     ),
     renamed=((r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2."),),
 )
-_SQUEEZENET = Names(
-    (
-        ("stem_conv", "features.0"),
-        *(
-            (rf"stage{stage}_fire{fire}/(\w+)", rf"features.{(3, 6, 9)[stage - 1] + fire - 1}.\1")
-            for stage, fires in enumerate(FIRES, 1)
-            for fire in range(1, len(fires) + 1)
-        ),
-        ("head", "classifier.1"),
-    )
-)
+
+
+def _squeezenet(version: str) -> Names:
+    rules: list[Rule] = [("stem_conv", "features.0")]
+    index = 3  # after the stem, its rectifier and pooling
+    for stage, fires in enumerate(VERSIONS[version].fires, 1):
+        for fire in range(1, len(fires) + 1):
+            rules.append((rf"stage{stage}_fire{fire}/(\w+)", rf"features.{index}.\1"))
+            index += 1
+        index += 1  # pooling
+    return Names((*rules, ("head", "classifier.1")))
 
 
 def _tables() -> dict[str, Names]:
@@ -132,7 +132,8 @@ def _tables() -> dict[str, Names]:
             tables[name] = _resnet("shortcut", "linear")
         elif re.fullmatch(r"densenet\d+", name):
             tables[name] = _DENSENET
-    return {**tables, "alexnet": _ALEXNET, "googlenet": _googlenet(), "squeezenet": _SQUEEZENET}
+    squeezenets = {"squeezenet": _squeezenet("1.1"), "squeezenet1_0": _squeezenet("1.0")}
+    return {**tables, **squeezenets, "alexnet": _ALEXNET, "googlenet": _googlenet()}
 
 
 NAMES: dict[str, Names] = _tables()

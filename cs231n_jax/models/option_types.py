@@ -45,6 +45,7 @@ RANGES: dict[str, Range | tuple[int, ...] | tuple[str, ...]] = {
     "forget_bias": Range(0, 1000),
     "ghost_batch": Range(0, LARGEST),
     "global_rate": PROBABILITY,
+    "head_padding": (0, 1),
     "kernel5": (1, 3, 5, 7),  # an even one would change the size of the maps
     "padding": Range(0, 1024),
     "path_drop_rate": DROPPED,

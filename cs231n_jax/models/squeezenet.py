@@ -1,6 +1,7 @@
-"""SqueezeNet 1.1: AlexNet's accuracy with a fiftieth of its parameters."""
+"""SqueezeNet 1.0 and 1.1: AlexNet's accuracy with a fiftieth of its parameters."""
 
 from functools import partial
+from typing import Literal, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,8 +11,25 @@ from cs231n_jax.models.layers import Conv, activate, dropout
 from cs231n_jax.ops import init, pool
 from cs231n_jax.typing import Array
 
-# Squeezing and expanding widths of the fire modules of each stage; pooling before every stage.
-FIRES = (((16, 64), (16, 64)), ((32, 128), (32, 128)), ((48, 192), (48, 192), (64, 256), (64, 256)))
+
+class Version(NamedTuple):
+    """Width and kernel of the stem; squeezing and expanding widths of the fire modules of each stage."""
+
+    width: int
+    kernel: int
+    fires: tuple[tuple[tuple[int, int], ...], ...]  # pooling before every stage
+
+
+VERSIONS = {
+    "1.0": Version(
+        *(96, 7),
+        (((16, 64), (16, 64), (32, 128)), ((32, 128), (48, 192), (48, 192), (64, 256)), ((64, 256),)),
+    ),
+    "1.1": Version(
+        *(64, 3),
+        (((16, 64), (16, 64)), ((32, 128), (32, 128)), ((48, 192), (48, 192), (64, 256), (64, 256))),
+    ),
+}
 
 
 class Fire(nn.Module):
@@ -30,12 +48,17 @@ class Fire(nn.Module):
 
 
 class SqueezeNet(Model):
-    """Images [N, H, W, 3] -> logits [N, K]: a 3×3 stem, eight fire modules, a 1×1 convolution, a global average.
+    """Images [N, H, W, 3] -> logits [N, K]: a stem, eight fire modules, a 1×1 convolution, a global average.
 
-    Reference: Iandola et al. 2016, "SqueezeNet", section 3; version 1.1 of its repository and of torchvision (which
-    gives 58.178 % top-1 on ImageNet).
+    Version 1.0 has a 7×7 stem of 96 channels, 1.1 a 3×3 one of 64 and its pooling earlier.
+
+    Reference: Iandola et al. 2016, "SqueezeNet", section 3 (1.0); version 1.1 of its repository and of torchvision
+    (which gives 58.178 % top-1 on ImageNet). The authors' 1.0 pads the last convolution (head_padding=1), torchvision's
+    does not.
     """
 
+    version: Literal["1.0", "1.1"] = "1.1"
+    head_padding: int = 0
     scale: float = 1.0  # of all widths
     drop_rate: float = 0.5
 
@@ -46,16 +69,17 @@ class SqueezeNet(Model):
 
     @property
     def smallest(self) -> int:
-        """A 3×3 window with stride 2 that leaves 12×12, for three poolings of 3×3 with stride 2."""
-        return 25
+        """A window of the stem with stride 2 that leaves 12×12, for three poolings of 3×3 with stride 2."""
+        return VERSIONS[self.version].kernel + 22
 
     @nn.compact
     def forward(self, x: Array, *, train: bool = False, noise: bool = False) -> dict[str, Array]:
         """stem, stage1, stage2, stage3, pre_logits, logits."""
-        stem = Conv(scaled(64, self.scale), 3, stride=2, use_bias=True, init=_he_uniform, name="stem_conv")
+        width, kernel, every = VERSIONS[self.version]
+        stem = Conv(scaled(width, self.scale), kernel, stride=2, use_bias=True, init=_he_uniform, name="stem_conv")
         x = activate(stem(x), self.mode("stem", train, noise), "stem_prelu")
         features, block = {"stem": x}, self.repeated(Fire)
-        for stage, fires in zip(self.stages[1:], FIRES):
+        for stage, fires in zip(self.stages[1:], every):
             x = pool.max_pool(x, 3, stride=2, ceil_mode=True)
             for i, widths in enumerate(fires, 1):
                 squeeze, expand = (scaled(width, self.scale) for width in widths)
@@ -64,7 +88,8 @@ class SqueezeNet(Model):
         pre_logits = pool.global_avg_pool(x)
         mode = self.mode("head", train, noise)
         x = dropout(self, x, self.drop_rate, mode)
-        maps = Conv(self.num_classes, 1, use_bias=True, init=partial(init.normal, std=0.01), name="head")(x)
+        last = partial(init.normal, std=0.01)
+        maps = Conv(self.num_classes, 1, padding=self.head_padding, use_bias=True, init=last, name="head")(x)
         maps = activate(maps, mode, "head_prelu")
         return {**features, "pre_logits": pre_logits, "logits": pool.global_avg_pool(maps)}
 
@@ -74,4 +99,8 @@ def _he_uniform(shape: tuple[int, ...]) -> init.Spec:
     return init.uniform(shape, (6.0 / init.fans(shape)[0]) ** 0.5)
 
 
-VARIANTS = {"squeezenet": Variant(SqueezeNet, {}, (224, 224, 3), 1_235_496, {"num_classes": 1000})}
+_IMAGENET = {"num_classes": 1000}
+VARIANTS = {
+    "squeezenet": Variant(SqueezeNet, {"version": "1.1"}, (224, 224, 3), 1_235_496, _IMAGENET),
+    "squeezenet1_0": Variant(SqueezeNet, {"version": "1.0"}, (224, 224, 3), 1_248_424, _IMAGENET),
+}
