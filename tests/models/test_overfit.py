@@ -63,7 +63,7 @@ class Watch(Silent):
     """A reporter that ends the run as soon as an evaluation finds no mistake."""
 
     def line(self, text):
-        if re.search(r" eval .* accuracy 1$", text):
+        if re.search(r" eval .*\baccuracy 1\b(?!\.)", text):
             raise Learned
 
 
