@@ -3,8 +3,10 @@
     python -m experiments.train --config=experiments/configs/sst2.py:lstm --workdir=runs/sst2
 
 The data are glue/sst2 in TFDS_DATA_DIR, made of sentences in all splits (TFDS's own has phrases in training and no
-labels in its test split: with it set model.options.vocabulary to what the error says). The rate, the dropout and the
-number of epochs were chosen on the validation split.
+labels in its test split: with it set model.options.vocabulary to what the error says). What the vectors of words begin
+with decides much: from N(0, 1) in place of N(0, 0.1²) the validation accuracy stayed ten points lower, since words that
+are met a few times keep the noise they began with. That, the pooling and the number of epochs were chosen on the
+validation split.
 Published, trained on phrases too and from pretrained vectors: LSTM 84.9 %, both directions 87.5 % of the test sentences
 (Tai, Socher, Manning 2015, table 2). `python -m experiments.study sst2` compares with a logistic regression over words.
 Ours: not yet run.
@@ -19,12 +21,13 @@ from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
 
 def get_config(cell: str = "lstm") -> Config:
     """`cell`: rnn, lstm or gru."""
-    options = {"cell": cell, "vocabulary": 7156, "embedding": 100, "hidden": 128, "drop_rate": 0.5}
-    text = TextConfig(lowercase=True, min_count=2, buckets="12,20,28,60")
+    options = {"cell": cell, "vocabulary": 7156, "embedding": 100, "hidden": 64, "drop_rate": 0.5}
+    options |= {"embedding_std": 0.1, "pool": "max"}
+    text = TextConfig(lowercase=True, min_count=2, buckets="16,28,60")
     return Config(
         model=ModelConfig(name="sentiment", options=options),
         data=DataConfig(name="glue/sst2", eval_split="validation", batch_size=64, text=text),
         optimizer=OptimizerConfig(name="adam", learning_rate=2e-3, clip_norm=1.0),
         schedule=ScheduleConfig(name="cosine", warmup="50"),
-        train=TrainConfig(steps="5ep", log_every="1ep", eval_every="1ep", save_every="1ep"),
+        train=TrainConfig(steps="4ep", log_every="1ep", eval_every="1ep", save_every="1ep"),
     )
