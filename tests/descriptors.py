@@ -88,6 +88,8 @@ MODELS = (
     ModelRow("char_lm", {"hidden": 5, "layers": 2, "embedding": 4, "drop_rate": 0.2}, (3, 6)),
     ModelRow("char_gru", {"hidden": 5}, (3, 6)),
     ModelRow("sentiment", {"vocabulary": 10, "hidden": 5, "layers": 2, "embedding": 4, "drop_rate": 0.2}, (3, 6)),
+    ModelRow("lrcn", {"widths": (4, 6), "fc": 5, "hidden": 4, "drop_rate": 0.2, "num_classes": 10}, (3, 4, 8, 8, 1)),
+    ModelRow("lrcn", {"widths": (4,), "fc": 5, "hidden": 4, "clip": "last"}, (3, 4, 4, 4, 1), "last"),
 )
 
 

@@ -20,6 +20,7 @@ from cs231n_jax.models import (
     functional,
     googlenet,
     lenet,
+    lrcn,
     mlp,
     nin,
     preresnet,
@@ -48,6 +49,7 @@ _FAMILIES = (
     fmp,
     char_lm,
     sentiment,
+    lrcn,
 )
 VARIANTS: dict[str, Variant] = {name: row for family in _FAMILIES for name, row in family.VARIANTS.items()}
 

@@ -15,6 +15,7 @@ from cs231n_jax.ops import augment, colour, cutout, resized_crop
 from cs231n_jax.tasks.base import Augment
 from cs231n_jax.typing import Array, Batch, Key
 
+MOVING = {"crop", "reflect_crop", "flip", "crop_flip"}  # terms that only move pixels
 Step = Callable[[Key, Array, Batch], Array]  # (key, images so far, batch) -> images
 
 
@@ -35,7 +36,7 @@ class Kind(NamedTuple):
     numbers: tuple[Number, ...] = ()
 
 
-def build(data: DataConfig, mean: Sequence[float]) -> Augment | None:
+def build(data: DataConfig, mean: Sequence[float], reads: str = "image") -> Augment | None:
     """The function (key, batch) -> images that data.augment describes, or None for "none".
 
     A single term is given the key itself, each of several a key of its own.
@@ -43,23 +44,43 @@ def build(data: DataConfig, mean: Sequence[float]) -> Augment | None:
     Args:
         data: the terms; augment_padding is the default of the crops.
         mean: per channel, what cutout paints with.
+        reads: what is changed: images, or "video", of which all frames are moved alike.
 
     Raises:
-        ValueError: a term does not exist, or its numbers are too many, too few or out of range.
+        ValueError: a term does not exist, or not for what is read, or its numbers are too many, too few or out of
+            range.
     """
     kinds = _kinds(data, mean)
     steps = [_step(term, kinds, data.augment) for term in terms.parse(data.augment)]
     if not steps:
         return None
+    allowed = {"image": set(kinds), "video": MOVING}.get(reads, set())
+    if wrong := [term.name for term in terms.parse(data.augment) if term.name not in allowed]:
+        has = (
+            f"{reads}s take {', '.join(sorted(allowed))}" if allowed else f"there is none for {reads}s: set it to none"
+        )
+        raise ValueError(f"data.augment={data.augment!r}, term '{wrong[0]}': {has}")
 
     def apply(key: Key, batch: Batch) -> Array:
         keys = [key] if len(steps) == 1 else [jax.random.fold_in(key, i) for i in range(len(steps))]
-        images = batch["image"]
+        images = batch[reads] if reads == "image" else _side_by_side(batch[reads])
         for step, own in zip(steps, keys, strict=True):
             images = step(own, images, batch)
-        return images
+        return images if reads == "image" else _in_time(images, batch[reads].shape)
 
     return apply
+
+
+def _side_by_side(clips: Array) -> Array:
+    """The frames as channels, so that what moves a pixel moves it in all: [N, T, H, W, C] -> [N, H, W, T·C]."""
+    n, _, height, width, _ = clips.shape
+    return clips.transpose(0, 2, 3, 1, 4).reshape(n, height, width, -1)
+
+
+def _in_time(images: Array, shape: tuple[int, ...]) -> Array:
+    """The inverse of `_side_by_side`, to this shape."""
+    n, steps, height, width, channels = shape
+    return images.reshape(n, height, width, steps, channels).transpose(0, 3, 1, 2, 4)
 
 
 def _kinds(data: DataConfig, mean: Sequence[float]) -> dict[str, Kind]:

@@ -57,7 +57,8 @@ class Classification:
         noise_key = None
         if train and key is not None:
             augment_key, noise_key = jax.random.split(key)
-            batch = {**batch, "image": self.augment(augment_key, batch)} if self.augment else batch
+            if self.augment:
+                batch = {**batch, self.model.reads[0]: self.augment(augment_key, batch)}
         inputs, params = self._inputs(batch), self._narrowed(given := params)
         outputs, model_state = functional.apply(
             self.model, params, model_state, *inputs, key=noise_key, train=train, method="features"
@@ -84,6 +85,11 @@ class Classification:
         params = self._narrowed(params)
         logits, _ = functional.apply(self.model, params, model_state, *self._inputs(batch), key=key, noise=noise)
         return logits.astype(at_least_float32(logits.dtype))
+
+    def features(self, params: Params, model_state: ModelState, batch: Batch) -> dict[str, Array]:
+        """All that the model names, in inference, in the dtype that it computes in."""
+        inputs, params = self._inputs(batch), self._narrowed(params)
+        return functional.apply(self.model, params, model_state, *inputs, method="features")[0]
 
     def labels(self, batch: Batch) -> tuple[Any, Any]:
         """The labels [N] and the mask [N], ones where there is none."""

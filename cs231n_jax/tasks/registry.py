@@ -53,13 +53,11 @@ def build(task: TaskConfig, model: ModelConfig, data: DataConfig, info: Info) ->
 def _classification(task: TaskConfig, model: ModelConfig, data: DataConfig, info: Info) -> Task:
     mean, std = data.statistics(info) if info.mean else ((), ())
     network = create(model.name, **model.options)
-    if data.augment != "none" and network.reads[0] != "image":
-        raise ValueError(f"data.augment={data.augment} changes images, and {info.name} has none: set it to none")
     return Classification(
         model=network,
         mean=mean,
         std=std,
-        augment=augmentations.build(data, mean),
+        augment=augmentations.build(data, mean, network.reads[0]),
         label_smoothing=task.label_smoothing,
         dtype=model.dtype.value,
         scored_by=_LOSSES[task.loss](task),

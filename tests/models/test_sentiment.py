@@ -96,7 +96,10 @@ def test_thirty_two_reviews_can_be_learned_by_heart(tmp_path):
         ({"model": ModelConfig(name="char_lm")}, "model char_lm reads starts, and sentiment_grammar:96 has token"),
         ({"model": ModelConfig(name="sentiment", options={"pool": "first"})}, "option pool='first'.* one of"),
         ({"task": TaskConfig(name="language_modelling")}, "reads starts, .*: set task.name=classification"),
-        ({"data": DataConfig(name="sentiment_grammar:96", batch_size=32, augment="flip")}, "flip changes images"),
+        (
+            {"data": DataConfig(name="sentiment_grammar:96", batch_size=32, augment="flip")},
+            "'flip': there is none for tokens",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(changes, message):

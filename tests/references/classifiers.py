@@ -30,3 +30,36 @@ def text(cell, pool, tokens, params):
         x, last = both(cell, x, params, f"layer{number}")
         number += 1
     return (last if pool == "last" else POOLS[pool](x)) @ params["head"]["kernel"] + params["head"]["bias"]
+
+
+def averaged(logits):
+    """[t, k] -> [k]: the logarithm of the mean probability."""
+    e = np.exp(logits - logits.max(-1, keepdims=True))
+    return np.log((e / e.sum(-1, keepdims=True)).mean(0))
+
+
+def frame(image, params):
+    """The hidden layer of one frame [h, w, c]: 3×3 convolutions with a bias, rectified, the largest of 2×2."""
+    x, number = image, 1
+    while f"stage{number}_conv" in params:
+        unit = params[f"stage{number}_conv"]["conv"]
+        height, width = x.shape[:2]
+        padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+        y = np.zeros((height, width, len(unit["bias"]))) + unit["bias"]
+        for row in range(3):
+            for column in range(3):
+                y += padded[row : row + height, column : column + width] @ unit["kernel"][row, column]
+        y = np.maximum(y, 0)[: height // 2 * 2, : width // 2 * 2]
+        x = y.reshape(height // 2, 2, width // 2, 2, -1).max((1, 3))
+        number += 1
+    return np.maximum(x.ravel() @ params["fc"]["kernel"] + params["fc"]["bias"], 0)
+
+
+def clip(cell, how, video, params):
+    """(the logits [k] of one clip [t, h, w, c], those of its frames [t, k])."""
+    x = np.stack([frame(image, params) for image in video])
+    if cell != "none":
+        x, _ = layer(cell, x, params["layer1"])
+    frames = x @ params["head"]["kernel"] + params["head"]["bias"]
+    own = averaged(frames) if how == "average" else x[-1] @ params["head_clip"]["kernel"] + params["head_clip"]["bias"]
+    return own, frames

@@ -47,6 +47,8 @@ def _examples(row: ModelRow) -> tuple[dict[str, Any], dict[str, Any]]:
             return {"name": "python_docs", "window": row.input_shape[1], "limit": 48}, {"num_classes": 97}
         case ("token", "length"):
             return {"name": "sentiment_grammar:96", "limit": 48, "text": TextConfig(buckets="12,60")}, _REVIEWS
+        case ("video",):
+            return {"name": "moving_shapes:96", "limit": 48}, {"num_classes": 8}
         case _:
             return {"name": f"synthetic:{'x'.join(map(str, row.input_shape[1:]))}:10:48"}, {"num_classes": 10}
 

@@ -122,3 +122,13 @@ def test_a_data_set_on_the_device_flips_as_a_streamed_one_does(tmp_path):
         assert assembly.batch_shapes["flip"].shape == (128,)
         states.append(Loop(assembly, workdir, Silent(), StopRequest(), 0.0).run())
     assert largest_difference(states[0].params, states[1].params) < 1e-5
+
+
+def test_all_frames_of_a_clip_are_moved_alike():
+    """As the frames would be moved each by itself with the same key, whatever is moved into the picture."""
+    clips = np.random.default_rng(0).integers(0, 256, (6, 4, 8, 8, 3), np.uint8)
+    apply = augmentations.build(DataConfig(augment="crop_flip:2"), (0.5,) * 3, "video")
+    found = apply(jax.random.key(3), {"video": jnp.asarray(clips)})
+    for frame in range(4):
+        alone = augment.random_crop_flip(jax.random.key(3), jnp.asarray(clips[:, frame]), padding=2)
+        np.testing.assert_array_equal(found[:, frame], alone)

@@ -1,0 +1,20 @@
+"""Digits of MNIST that move in one of 8 ways: a small CNN on each frame, an LSTM over the ten frames.
+
+    python -m experiments.train --config=experiments/configs/moving_digits.py:lstm --workdir=runs/moving_digits
+
+The data are moving_digits in TFDS_DATA_DIR, 600 clips to train on and 160 to test; a clip's scores are the mean of what
+its frames say. `python -m experiments.study video` compares with single frames. No published number exists.
+Ours: not yet run.
+"""
+
+from cs231n_jax.config import Config
+from experiments.configs import video
+
+
+def get_config(cell: str = "lstm") -> Config:
+    """`cell`: rnn, lstm or gru; none judges each frame alone."""
+    config = video.get_config(cell)
+    config.model.options["clip"] = "average"
+    config.data.name = "moving_digits"
+    config.train.steps = "40ep"
+    return config
