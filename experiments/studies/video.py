@@ -138,9 +138,9 @@ def _sentence(rows: list[dict[str, Any]], best: int) -> str:
     one, top, mean, lstm = (f"{clip[name]['accuracy (%)']:.1f}" for name in (ONE, BEST, MEAN, LSTM))
     return (
         f"Per clip the LSTM is right on {lstm} ± {clip[LSTM]['± binomial']:.1f} %, one frame on {one} %, the best "
-        f"(number {best + 1}) on {top} %, the mean of all frames on {mean} %: it is {told(rival)} points beyond the best "
-        f"of these, {rival['model']}; per frame it is right on {frame[LSTM]['accuracy (%)']:.1f} % and single frames on "
-        f"{frame[ONE]['accuracy (%)']:.1f} %, {told(frame[ONE])}: that motion needs a memory is "
+        f"(number {best + 1}) on {top} %, the mean of all frames on {mean} %: it is {told(rival)} points beyond the "
+        f"best of these, {rival['model']}; per frame it is right on {frame[LSTM]['accuracy (%)']:.1f} % and single "
+        f"frames on {frame[ONE]['accuracy (%)']:.1f} %, {told(frame[ONE])}: that motion needs a memory is "
         f"{'seen' if certain else 'not certain'} here."
     )
 
