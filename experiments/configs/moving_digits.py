@@ -8,6 +8,7 @@ Ours: not yet run.
 """
 
 from cs231n_jax.config import Config
+from cs231n_jax.data import DataConfig
 from experiments.configs import video
 
 
@@ -15,6 +16,6 @@ def get_config(cell: str = "lstm") -> Config:
     """`cell`: rnn, lstm or gru; none judges each frame alone."""
     config = video.get_config(cell)
     config.model.options["clip"] = "average"
-    config.data.name = "moving_digits"
-    config.train.steps = "40ep"
+    config.data = DataConfig(name="moving_digits", batch_size=20, augment="crop:6")
+    config.train.steps = "30ep"
     return config

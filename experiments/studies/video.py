@@ -54,6 +54,8 @@ def study(workdir: Path, quick: bool) -> Result:
     standard error of the mean over the seeds. "LSTM beyond" is its accuracy minus that of the row, with the standard
     error of the differences clip by clip, the seeds averaged.
 
+    The time below is that of the call that printed this page, which does not train again what an earlier call finished.
+
     Reference: Donahue et al. 2015, "Long-term recurrent convolutional networks for visual recognition and description",
     section 4 and table 1 (its "single frame" rows average over frames).
     """
@@ -86,11 +88,12 @@ def _short(cell: str) -> Config:
 def _found(setting: Setting, cell: str, seed: int, workdir: Path) -> Found:
     config = dataclasses.replace(setting.config(cell), seed=seed)
     assembly = assemble(config)
+    task: Any = assembly.task
     weights = snapshots.load(seeds.trained(config, workdir / "video" / f"{cell}_seed{seed}"))[1:]
 
     @jax.jit
     def scored(batch: Batch) -> Array:  # [1 + T, N, K]: of the clip, of its frames
-        found = assembly.task.features(*weights, batch)
+        found = task.features(*weights, batch)
         return jnp.concatenate([found["logits"][None], jnp.swapaxes(found["frame_logits"], 0, 1)])
 
     guesses = evaluate.outputs(assembly, lambda batch, number: (scored(batch), batch["mask"])).argmax(-1)
