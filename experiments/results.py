@@ -50,6 +50,7 @@ RUNS = (
     Run("cifar10_resnet:resnet56", "CIFAR-10", "6.97"),
     Run("cifar10_resnet:resnet110", "CIFAR-10", "6.43"),
     Run("tiny_shakespeare:lstm ²", "tiny Shakespeare, validation", "–"),
+    Run("sst2:lstm", "SST-2, sentences, validation", "–", "sst2", " shared with other work"),
 )
 LOADED = ["published ResNet-20 weights, loaded", "CIFAR-10", "8.27 %", "8.27 %", "–", "–"]
 LOADED_BY = "`tests/interop/test_resnet20.py`"

@@ -8,7 +8,8 @@ begin small, at N(0, 0.1²): words that are met a few times keep most of what th
 the number of epochs were chosen on the validation split.
 Published, trained on phrases too and from pretrained vectors: LSTM 84.9 %, both directions 87.5 % of the test sentences
 (Tai, Socher, Manning 2015, table 2). `python -m experiments.study sst2` compares with a logistic regression over words.
-Ours: not yet run.
+Ours: 80.0 % of the validation sentences (seed 0, recorded in experiments/pinned/sst2; 230 s on 2 CPU cores shared with
+other work), and 81.2 ± 0.4 % of the test sentences over three seeds, where unigrams have 80.5 %: docs/studies/sst2.md.
 """
 
 from cs231n_jax.config import Config, TrainConfig
