@@ -90,6 +90,9 @@ MODELS = (
     ModelRow("sentiment", {"vocabulary": 10, "hidden": 5, "layers": 2, "embedding": 4, "drop_rate": 0.2}, (3, 6)),
     ModelRow("lrcn", {"widths": (4, 6), "fc": 5, "hidden": 4, "drop_rate": 0.2, "num_classes": 10}, (3, 4, 8, 8, 1)),
     ModelRow("lrcn", {"widths": (4,), "fc": 5, "hidden": 4, "clip": "last"}, (3, 4, 4, 4, 1), "last"),
+    ModelRow("seq2seq_lstm", {"hidden": 6, "embedding": 4, "source_size": 10, "drop_rate": 0.2}, (3, 6)),
+    ModelRow("seq2seq_lstm_general", {"hidden": 6, "embedding": 4, "source_size": 10}, (3, 6)),
+    ModelRow("seq2seq_gru_additive", {"hidden": 6, "embedding": 4, "source_size": 10, "drop_rate": 0.2}, (3, 6)),
 )
 
 

@@ -57,7 +57,9 @@ class Recurrent(nn.Module):
     ) -> tuple[Array, State]:
         """Run over all steps."""
         vectors = jnp.issubdtype(x.dtype, jnp.floating)
-        specs = self._specs(x.shape[-1] if vectors else depth)
+        specs = layer_specs(
+            self.cell, x.shape[-1] if vectors else depth, self.features, self.weights_init, self.forget_bias
+        )
         if self.is_initializing():
             declare(self, specs)
             last = zeros(self.cell, x.shape[0], self.features) if state is None else state
@@ -69,12 +71,16 @@ class Recurrent(nn.Module):
         y, last = _run(self.cell, x, values, given, lengths=lengths, reverse=self.reverse)
         return y, dict(zip(KINDS[self.cell].parts, (part.astype(at_least_float32(part.dtype)) for part in last)))
 
-    def _specs(self, depth: int) -> dict[str, init.Spec]:
-        h, gates = self.features, KINDS[self.cell].gates
-        into, hidden = _weights(self.weights_init, h)
-        bias = init.lstm_bias((4 * h,), self.forget_bias) if self.cell == "lstm" else init.constant((gates * h,), 0.0)
-        specs = {"input": into((depth, gates * h)), "hidden": hidden((h, gates * h)), "bias": bias}
-        return {**specs, "candidate_bias": init.constant((h,), 0.0)} if self.cell == "gru" else specs
+
+def layer_specs(
+    cell: CellName, depth: int, features: int, weights_init: WeightsInit, forget_bias: float
+) -> dict[str, init.Spec]:
+    """The parameters of a layer by name: of D = depth inputs and H = features units."""
+    h, gates = features, KINDS[cell].gates
+    into, hidden = _weights(weights_init, h)
+    bias = init.lstm_bias((4 * h,), forget_bias) if cell == "lstm" else init.constant((gates * h,), 0.0)
+    specs = {"input": into((depth, gates * h)), "hidden": hidden((h, gates * h)), "bias": bias}
+    return {**specs, "candidate_bias": init.constant((h,), 0.0)} if cell == "gru" else specs
 
 
 def embedded(module: nn.Module, name: str, tokens: Array, entries: int, features: int, std: float = 1.0) -> Array:

@@ -25,6 +25,7 @@ from cs231n_jax.models import (
     nin,
     preresnet,
     resnet,
+    seq2seq,
     sentiment,
     squeezenet,
     vgg,
@@ -50,6 +51,7 @@ _FAMILIES = (
     char_lm,
     sentiment,
     lrcn,
+    seq2seq,
 )
 VARIANTS: dict[str, Variant] = {name: row for family in _FAMILIES for name, row in family.VARIANTS.items()}
 

@@ -13,6 +13,7 @@ from cs231n_jax.tasks import augmentations
 from cs231n_jax.tasks.base import Loss, Task, TaskConfig
 from cs231n_jax.tasks.classification import Classification, LossFunction
 from cs231n_jax.tasks.language_modelling import LanguageModelling
+from cs231n_jax.tasks.translation import Translation
 
 
 def build(task: TaskConfig, model: ModelConfig, data: DataConfig, info: Info) -> Task:
@@ -67,12 +68,29 @@ def _classification(task: TaskConfig, model: ModelConfig, data: DataConfig, info
 
 
 def _language_modelling(task: TaskConfig, model: ModelConfig, data: DataConfig, info: Info) -> Task:
+    _refuse_unread(task, data)
+    network = create(model.name, **model.options)
+    return LanguageModelling(network, task.label_smoothing, model.dtype.value, Listed(info.classes))
+
+
+def _translation(task: TaskConfig, model: ModelConfig, data: DataConfig, info: Info) -> Task:
+    _refuse_unread(task, data)
+    words, size = info.vocabularies, model.options.get("source_size")
+    if size != words["source"].size:
+        raise ValueError(
+            f"model {model.name} reads {size} tokens, {info.name} has {words['source'].size} in its sources: "
+            f"set --config.model.options.source_size={words['source'].size}"
+        )
+    network = create(model.name, **model.options)
+    return Translation(network, words["source"], words["target"], task.label_smoothing, model.dtype.value)
+
+
+def _refuse_unread(task: TaskConfig, data: DataConfig) -> None:
+    """Refuse what tasks over tokens do not read."""
     ignored = {"task.loss": task.loss is not Loss.SOFTMAX, "task.l1": task.l1, "task.l2": task.l2}
     ignored["data.augment"] = data.augment != "none"
     if wrong := [name for name, given in ignored.items() if given]:
-        raise ValueError(f"task language_modelling does not read {', '.join(wrong)}: leave it at its default")
-    network = create(model.name, **model.options)
-    return LanguageModelling(network, task.label_smoothing, model.dtype.value, Listed(info.classes))
+        raise ValueError(f"task {task.name} does not read {', '.join(wrong)}: leave it at its default")
 
 
 _LOSSES: dict[Loss, Callable[[TaskConfig], LossFunction]] = {
@@ -92,4 +110,5 @@ class _Kind(NamedTuple):
 TASKS = {
     "classification": _Kind("label", _classification),
     "language_modelling": _Kind("start", _language_modelling),
+    "translation": _Kind("source", _translation),
 }

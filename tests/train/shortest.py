@@ -25,6 +25,7 @@ from tests.descriptors import MODELS, ModelRow
 
 STEPS = 6
 _REVIEWS = {"num_classes": 2, "vocabulary": 101}
+_PAIRS = {"num_classes": 176, "source_size": 114}
 
 
 def row_of(name: str) -> ModelRow:
@@ -49,6 +50,8 @@ def _examples(row: ModelRow) -> tuple[dict[str, Any], dict[str, Any]]:
             return {"name": "sentiment_grammar:96", "limit": 48, "text": TextConfig(buckets="12,60")}, _REVIEWS
         case ("video",):
             return {"name": "moving_shapes:96", "limit": 48}, {"num_classes": 8}
+        case ("source", *_):
+            return {"name": "translation_grammar:200", "limit": 48, "text": TextConfig(buckets="16,40")}, _PAIRS
         case _:
             return {"name": f"synthetic:{'x'.join(map(str, row.input_shape[1:]))}:10:48"}, {"num_classes": 10}
 

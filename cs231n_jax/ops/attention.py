@@ -1,0 +1,110 @@
+"""Attention: how much each of Q queries takes from each of L places of a memory, and what it reads there.
+
+    weights = softmax_l(score(query_q, key_l)),   context_q = Σ_l weights_ql · value_l
+
+The scores are products or sums of what a model makes of its states: Luong's "dot" compares states as they are,
+"general" is `dot` on keys W·h_l, Bahdanau's is `additive` on W·s and U·h_l. So keys are made once a memory, whatever
+number of queries follow. Rows of a beam search are queries to the same memory: nothing is repeated for them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Integer
+
+from cs231n_jax.ops.precision import at_least_float32
+
+
+class Memory(NamedTuple):
+    """What is attended to: the outputs of an encoder, or the places of an image."""
+
+    keys: Array  # [N, L, K], what queries are compared with
+    values: Array  # [N, L, D], what is read
+    lengths: Array | None = None  # int32 [N], the places that there are; None: all L
+
+
+def dot(query: Float[Array, "n q k"], keys: Float[Array, "n l k"]) -> Float[Array, "n q l"]:
+    """Return the inner products of queries and keys, in at least float32.
+
+    score_ql = query_q · key_l
+
+    Args:
+        query: [N, Q, K].
+        keys: [N, L, K], of the same dtype.
+
+    Raises:
+        ValueError: the widths differ.
+
+    Reference: Luong, Pham, Manning 2015, "Effective Approaches to Attention-based Neural Machine Translation",
+    equation 8: "dot", and "general" where the keys are W_a·h_l.
+    """
+    _check_width(query, keys)
+    return lax.dot_general(query, keys, (((2,), (2,)), ((0,), (0,))), preferred_element_type=_wide(query))
+
+
+def additive(
+    query: Float[Array, "n q k"], keys: Float[Array, "n l k"], vector: Float[Array, " k"]
+) -> Float[Array, "n q l"]:
+    """Return the scores of a network of one hidden layer, in at least float32.
+
+    score_ql = vector · tanh(query_q + key_l)
+
+    Args:
+        query: W_a·s [N, Q, K].
+        keys: U_a·h_l [N, L, K], of the same dtype.
+        vector: v_a [K], of the same dtype.
+
+    Raises:
+        ValueError: the widths differ.
+
+    Reference: Bahdanau, Cho, Bengio 2015, "Neural Machine Translation by Jointly Learning to Align and Translate",
+    section A.1.2.
+    """
+    _check_width(query, keys)
+    hidden = jnp.tanh(query[:, :, None] + keys[:, None])
+    return lax.dot_general(hidden, vector, (((3,), (0,)), ((), ())), preferred_element_type=_wide(query))
+
+
+def weigh(scores: Float[Array, "n q l"], lengths: Integer[Array, " n"] | None = None) -> Float[Array, "n q l"]:
+    """Return the softmax of scores over the places that there are; exactly 0 elsewhere.
+
+    Args:
+        scores: [N, Q, L].
+        lengths: how many of the L places there are in each memory, [N]; all by default. Where there is none, all
+            weights are 0.
+
+    Returns:
+        [N, Q, L], each row with sum 1.
+    """
+    if lengths is None:
+        return jax.nn.softmax(scores, axis=-1)
+    there = lax.broadcasted_iota(lengths.dtype, scores.shape, 2) < lengths[:, None, None]
+    lowest = jnp.full_like(scores, jnp.finfo(scores.dtype).min)
+    return jnp.where(there, jax.nn.softmax(jnp.where(there, scores, lowest), axis=-1), jnp.zeros_like(scores))
+
+
+def read(weights: Float[Array, "n q l"], values: Float[Array, "n l d"]) -> Float[Array, "n q d"]:
+    """Return the weighted sums of values, summed in at least float32, in the dtype of the values.
+
+    Args:
+        weights: [N, Q, L].
+        values: [N, L, D]; finite also where the weights are 0.
+    """
+    wide = weights.astype(values.dtype)
+    sums = lax.dot_general(wide, values, (((2,), (1,)), ((0,), (0,))), preferred_element_type=_wide(values))
+    return sums.astype(values.dtype)
+
+
+def _wide(x: Array) -> jnp.dtype:
+    return at_least_float32(x.dtype)
+
+
+def _check_width(query: Array, keys: Array) -> None:
+    if query.shape[-1] != keys.shape[-1]:
+        raise ValueError(
+            f"queries have {query.shape[-1]} units and keys {keys.shape[-1]}: bring them to one width, by a matrix"
+        )

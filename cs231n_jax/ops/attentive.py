@@ -1,0 +1,69 @@
+"""A recurrent layer that at each step reads from a memory where its state before that step points to."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from cs231n_jax.ops import attention, cells
+from cs231n_jax.ops.attention import Memory
+from cs231n_jax.ops.cells import Cell, GruWeights, Weights
+
+
+class AttentiveWeights(NamedTuple):
+    """Parameters of the layer; A is the width of the memory's keys."""
+
+    cell: Weights | GruWeights  # its input [E + D, G·H] takes [x_t; context_t]
+    query: Array  # W_a [H, A]
+    vector: Array  # v_a [A]
+
+
+def attentive(
+    cell: Cell,
+    x: Float[Array, "m t e"],
+    weights: AttentiveWeights,
+    state: tuple[Array, ...],
+    memory: Memory,
+) -> tuple[Float[Array, "m t h"], Float[Array, "m t d"], Float[Array, "m t l"], tuple[Array, ...]]:
+    """Run the decoder of Bahdanau et al. over sequences.
+
+    α_t = softmax_l(v_a · tanh(W_a·h_{t−1} + key_l)),   c_t = Σ_l α_tl·value_l,   h_t = cell([x_t; c_t], h_{t−1})
+
+    Args:
+        cell: `cells.LSTM` or `cells.GRU`.
+        x: inputs [M, T, E], M = N·B: rows n·B … n·B + B − 1 read from memory n.
+        weights: of the dtype of x.
+        state: before the first step, (h, c) or (h,), each [M, H]; c of at least float32.
+        memory: keys [N, L, A], values [N, L, D], lengths [N].
+
+    Returns:
+        h_t [M, T, H]; c_t [M, T, D]; α_t [M, T, L], in at least float32; the last state.
+
+    Raises:
+        ValueError: M is no multiple of N.
+
+    Reference: Bahdanau, Cho, Bengio 2015, sections 3.1 and A.1.2, where the cell is a GRU.
+    """
+    rows, memories = x.shape[0], memory.keys.shape[0]
+    if rows % memories:
+        raise ValueError(f"{rows} rows cannot read from {memories} memories: give the same number of rows for each")
+    gru = isinstance(weights.cell, GruWeights)
+    into, hidden, bias, hidden_bias = (cells.with_hidden_bias if gru else cells.without_hidden_bias)(weights.cell)
+    width = x.shape[2]
+    ahead = cells.product(x, into[:width])
+    ahead = ahead + cells.over(bias, ahead)
+
+    def step(state: tuple[Array, ...], z: Array) -> tuple[tuple[Array, ...], tuple[Array, Array, Array]]:
+        query = cells.product(state[0], weights.query).astype(x.dtype).reshape(memories, rows // memories, -1)
+        scores = attention.additive(query, memory.keys, weights.vector)
+        alpha = attention.weigh(scores, memory.lengths)
+        context = attention.read(alpha, memory.values).reshape(rows, -1)
+        new, _ = cells.advance(cell, z + cells.product(context, into[width:]), state, hidden, hidden_bias)
+        return new, (new[0], context, alpha.reshape(rows, -1))
+
+    last, steps = lax.scan(step, state, jnp.swapaxes(ahead, 0, 1))
+    outputs, contexts, alphas = (jnp.swapaxes(each, 0, 1) for each in steps)
+    return outputs, contexts, alphas, last
