@@ -76,7 +76,9 @@ class Translation:
     def labels(self, batch: Batch) -> tuple[Any, Any]:
         """The tokens that follow [N, T − 1], and which count."""
         targets = batch["target"][:, 1:]
-        counted = (np.arange(targets.shape[1], dtype=np.int32) < batch["target_length"][:, None] - 1).astype(np.float32)
+        counted = (np.arange(targets.shape[1], dtype=np.int32)[None] < batch["target_length"][:, None] - 1).astype(
+            np.float32
+        )
         return targets, counted * batch["mask"][:, None] if "mask" in batch else counted
 
     def summarize(self, metrics: Metrics) -> dict[str, float]:

@@ -1,0 +1,132 @@
+"""Attention and the layer that attends at each step, against numpy and torch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from cs231n_jax.ops import attention, cells
+from cs231n_jax.ops.attention import Memory
+from cs231n_jax.ops.attentive import AttentiveWeights, attentive
+from cs231n_jax.ops.cells import GruWeights, Weights
+from tests.references import attention as reference
+from tests.references import recurrent
+
+N, Q, L, K, D, T, E, H = 3, 2, 5, 4, 6, 3, 2, 4
+LENGTHS = np.array([5, 1, 3], np.int32)
+
+
+def normal(*shape, seed=0, dtype="float64"):
+    return jnp.asarray(np.random.default_rng((seed, *shape)).standard_normal(shape), dtype)
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "padded"])
+@pytest.mark.parametrize("kind", ["dot", "additive"])
+def test_scores_weights_and_contexts_are_the_reference(kind, lengths, x64):
+    query, keys, values, vector = normal(N, Q, K), normal(N, L, K), normal(N, L, D), normal(K)
+    more = (vector,) if kind == "additive" else ()
+    scores = getattr(attention, kind)(query, keys, *more)
+    alpha = attention.weigh(scores, None if lengths is None else jnp.asarray(lengths))
+    contexts = attention.read(alpha, values)
+    for n, q in np.ndindex(N, Q):
+        there = L if lengths is None else lengths[n]
+        wanted = getattr(reference, kind)(np.asarray(query[n, q]), np.asarray(keys[n]), *map(np.asarray, more))
+        np.testing.assert_allclose(scores[n, q], wanted, rtol=1e-12, atol=1e-12)
+        weights = reference.softmax(wanted[:there])
+        np.testing.assert_allclose(alpha[n, q, :there], weights, rtol=1e-12)
+        assert not np.any(alpha[n, q, there:])
+        np.testing.assert_allclose(contexts[n, q], reference.context(weights, np.asarray(values[n])), rtol=1e-12)
+
+
+def test_torch_reads_the_same(x64):
+    torch = pytest.importorskip("torch")
+    query, keys, values = normal(N, Q, K), normal(N, L, K), normal(N, L, D)
+    there = np.arange(L) < LENGTHS[:, None, None]
+    given = [torch.tensor(np.asarray(x)) for x in (query, keys, values)]
+    wanted = torch.nn.functional.scaled_dot_product_attention(*given, torch.tensor(there), scale=1.0)
+    found = attention.read(attention.weigh(attention.dot(query, keys), jnp.asarray(LENGTHS)), values)
+    np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-12)
+
+
+def test_scores_of_places_that_are_not_there_have_no_influence(x64):
+    scores = normal(N, Q, L)
+    there = np.arange(L) < LENGTHS[:, None, None]
+    for strange in (1e300, -1e300, np.inf, np.nan):
+        found = attention.weigh(jnp.where(there, scores, strange), jnp.asarray(LENGTHS))
+        assert np.array_equal(found, attention.weigh(scores, jnp.asarray(LENGTHS)))
+
+
+def test_of_an_empty_memory_nothing_is_read_and_gradients_are_finite(x64):
+    lengths = jnp.array([0, 5, 2], jnp.int32)
+
+    def total(scores, values):
+        return jnp.sum(jnp.sin(attention.read(attention.weigh(scores, lengths), values)))
+
+    scores, values = normal(N, Q, L), normal(N, L, D)
+    assert not np.any(attention.weigh(scores, lengths)[0])
+    gradients = jax.grad(total, (0, 1))(scores, values)
+    assert all(np.isfinite(g).all() and not np.any(g[0]) for g in gradients)
+    check_grads(jax.jit(total), (scores, values), 2, ["rev"])
+
+
+def test_sums_in_bfloat16_are_taken_in_float32():
+    query, keys = normal(N, Q, K, dtype="bfloat16"), normal(N, L, K, dtype="bfloat16")
+    for scores in (attention.dot(query, keys), attention.additive(query, keys, normal(K, dtype="bfloat16"))):
+        assert scores.dtype == jnp.float32
+        assert attention.weigh(scores).dtype == jnp.float32
+    assert attention.read(attention.weigh(scores), normal(N, L, D, dtype="bfloat16")).dtype == jnp.bfloat16
+
+
+def layer(cell, rows):
+    """x, weights, state and memory of the attentive layer."""
+    gates = {"lstm": 4, "gru": 3}[cell]
+    into = [normal(E + D, gates * H), normal(H, gates * H), normal(gates * H)]
+    kind = GruWeights(*into, normal(H)) if cell == "gru" else Weights(*into)
+    weights = AttentiveWeights(kind, normal(H, K), normal(K, seed=1))
+    state = tuple(normal(rows, H, seed=i) for i in range(2 if cell == "lstm" else 1))
+    return normal(rows, T, E), weights, state, Memory(normal(N, L, K), normal(N, L, D), jnp.asarray(LENGTHS))
+
+
+CELLS = {"lstm": cells.LSTM, "gru": cells.GRU}
+
+
+@pytest.mark.parametrize("each", [1, 2], ids=["one", "beams"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_attentive_layer_is_the_reference(cell, each, x64):
+    x, weights, state, memory = layer(cell, N * each)
+    outputs, contexts, alphas, last = jax.jit(lambda *given: attentive(CELLS[cell], *given))(x, weights, state, memory)
+    keys, values = np.asarray(memory.keys), np.asarray(memory.values)
+    for row in range(N * each):
+        n, now = row // each, [np.asarray(s[row]) for s in state]
+        there = LENGTHS[n]
+        for t in range(T):
+            query = now[0] @ np.asarray(weights.query)
+            alpha = reference.softmax(reference.additive(query, keys[n, :there], np.asarray(weights.vector)))
+            read = reference.context(alpha, values[n])
+            joined = np.concatenate([np.asarray(x[row, t]), read])
+            now = recurrent.STEPS[cell](joined, *now, *map(np.asarray, weights.cell))
+            np.testing.assert_allclose(alphas[row, t, :there], alpha, rtol=1e-10)
+            np.testing.assert_allclose(contexts[row, t], read, rtol=1e-10, atol=1e-12)
+            np.testing.assert_allclose(outputs[row, t], now[0], rtol=1e-10, atol=1e-12)
+        for ours, wanted in zip(last, now):
+            np.testing.assert_allclose(ours[row], wanted, rtol=1e-10, atol=1e-12)
+    assert not np.any(np.asarray(alphas)[np.arange(L) >= np.repeat(LENGTHS, each)[:, None, None] + np.zeros((1, T, 1))])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_its_gradients_are_central_differences(cell, x64):
+    x, weights, state, memory = layer(cell, N)
+
+    def outputs(x, weights, state, keys, values):
+        return attentive(CELLS[cell], x, weights, state, Memory(keys, values, memory.lengths))[:2]
+
+    check_grads(jax.jit(outputs), (x, weights, state, memory.keys, memory.values), 1, ["rev"])
+
+
+def test_what_does_not_fit_is_named(x64, unchecked):
+    with pytest.raises(ValueError, match="queries have 4 units and keys 3: bring them to one width"):
+        attention.dot(normal(N, Q, 4), normal(N, L, 3))
+    x, weights, state, memory = layer("gru", N + 1)
+    with pytest.raises(ValueError, match="4 rows cannot read from 3 memories"):
+        attentive(cells.GRU, x, weights, state, memory)
