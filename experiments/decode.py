@@ -2,9 +2,13 @@
 
 python -m experiments.decode --workdir=runs/a --prompt="First " [--samples=3 --length=400 --temperature=0.8]
 python -m experiments.decode --workdir=runs/a --prompt="First " --beam=4 [--samples=4 --snapshot=1000 --average]
+python -m experiments.decode --workdir=runs/a --split=test --beam=5 --length=100
+python -m experiments.decode --workdir=runs/a --input=sentences.txt --beam=5
 
-Prints the texts and writes them to samples/ in the run directory. The same snapshot, settings and seed give the same
-bytes. Ctrl-C, SIGTERM and SIGUSR1 write what there is and exit with code 75.
+Prints the texts and writes them to samples/ in the run directory. With --split there is one for each input of a split
+of the run's data, in their order, and what is printed are their scores against the references, such as BLEU; with
+--input one for each line of a file. The same snapshot, settings and seed give the same bytes. Ctrl-C, SIGTERM and
+SIGUSR1 write what there is and exit with code 75.
 """
 
 from experiments import program  # isort: skip  (first: it sets up the allocator)
@@ -14,28 +18,40 @@ from pathlib import Path
 
 from absl import flags
 
-from cs231n_jax.train import generate
-from cs231n_jax.train.generate import Settings
+from cs231n_jax.report.console import ConsoleReporter
+from cs231n_jax.train import generate, generate_many
 from cs231n_jax.train.record import stored_config
 from cs231n_jax.train.signals import StopRequest
 from experiments.overrides import UsageError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run directory.", required=True)
 _SNAPSHOT = flags.DEFINE_string("snapshot", "latest", "Which snapshot: a step, or latest.")
-_PROMPT = flags.DEFINE_string("prompt", None, "The beginning of the text, or what is to be translated.", required=True)
+_PROMPT = flags.DEFINE_string("prompt", None, "The beginning of the text, or what is to be translated.")
+_SPLIT = flags.DEFINE_string("split", None, "In place of a prompt: a split of the run's data, such as test.")
+_INPUT = flags.DEFINE_string("input", None, "In place of a prompt: a file with a prompt a line.")
 _SAMPLES = flags.DEFINE_integer("samples", 1, "How many texts.")
 _LENGTH = flags.DEFINE_integer("length", 400, "The most tokens of each.")
 _TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "Below 1 sharpens the distribution; 0: the likeliest token.")
 _TOP_K = flags.DEFINE_integer("top_k", 0, "Draw from the so many likeliest tokens; 0: from all.")
 _TOP_P = flags.DEFINE_float("top_p", 1.0, "Draw from the likeliest tokens that have this probability together.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the draws.")
-_BEAM = flags.DEFINE_integer("beam", 0, "Width of a beam search; 0: draw samples.")
+_BEAM = flags.DEFINE_integer("beam", 0, "Width of a beam search; 1: the likeliest token at each step; 0: draw samples.")
+_BATCH = flags.DEFINE_integer("batch", 64, "With --split and --input: inputs at once.")
 _AVERAGE = flags.DEFINE_bool("average", False, "With the moving average of the parameters (train.ema_decay).")
 
 
 def main() -> None:
-    """Print the texts and where they were written."""
-    settings = Settings(
+    """Print the texts, or their scores, and where they were written."""
+    if sum(flag.value is not None for flag in (_PROMPT, _SPLIT, _INPUT)) != 1:
+        raise UsageError("give one of --prompt=TEXT, --split=NAME and --input=FILE")
+    if _PROMPT.value is None:
+        _many()
+    else:
+        _one()
+
+
+def _one() -> None:
+    settings = generate.Settings(
         prompt=_PROMPT.value,
         samples=_SAMPLES.value,
         length=_LENGTH.value,
@@ -46,17 +62,44 @@ def main() -> None:
         beam=_BEAM.value,
         average=_AVERAGE.value,
     )
+    workdir = _checked(settings)
+    with StopRequest() as stop:
+        path, texts = generate.generate_snapshot(workdir, settings, _SNAPSHOT.value, lambda: bool(stop), _warn)
+    for text in texts:
+        print(f"# {generate.describe(text)}\n{text.text}\n")
+    print(f"# {path}")
+
+
+def _many() -> None:
+    for flag in (_SAMPLES, _TEMPERATURE, _TOP_K, _TOP_P, _SEED):
+        if flag.value != flag.default:
+            raise UsageError(f"--{flag.name} is for --prompt: each input of a split or a file gets its likeliest text")
+    settings = generate_many.Settings(_BEAM.value, _LENGTH.value, _BATCH.value, _AVERAGE.value)
+    workdir = _checked(settings)
+    lines = Path(_INPUT.value).read_text(encoding="utf-8").splitlines() if _INPUT.value else []
+    with StopRequest() as stop:
+        rest = (settings, _SNAPSHOT.value, lambda: bool(stop), _warn)
+        if _INPUT.value:
+            found = generate_many.generate_texts(workdir, lines, *rest)
+        else:
+            found = generate_many.generate_split(workdir, _SPLIT.value, *rest)
+    if found.scores:
+        rows = [(name, f"{score.value:.2f}", score.signature) for name, score in found.scores.items()]
+        with ConsoleReporter() as reporter:
+            reporter.table(f"{workdir}, {_SPLIT.value}, beam {settings.beam}", ("score", "value", "how"), rows)
+    else:
+        print(*found.texts, sep="\n")
+    print(f"# {', '.join(f'{value} {name}' for name, value in found.numbers.items())}; {found.path}")
+
+
+def _checked(settings: generate.Settings | generate_many.Settings) -> Path:
     try:
         settings.validate()
     except ValueError as error:
         raise UsageError(str(error)) from error
     workdir = Path(_WORKDIR.value)
     program.prepare(stored_config(workdir))
-    with StopRequest() as stop:
-        path, texts = generate.generate_snapshot(workdir, settings, _SNAPSHOT.value, lambda: bool(stop), _warn)
-    for text in texts:
-        print(f"# {generate.describe(text)}\n{text.text}\n")
-    print(f"# {path}")
+    return workdir
 
 
 def _warn(text: str) -> None:

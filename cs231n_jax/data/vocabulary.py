@@ -35,6 +35,11 @@ class Vocabulary(Protocol):
         """The numbers of the special tokens that there are."""
         ...
 
+    @property
+    def lowercase(self) -> bool:
+        """Whether texts lose their capitals."""
+        ...
+
     def encode(self, text: str) -> list[int]:
         """The numbers of a text's pieces."""
         ...
@@ -165,6 +170,16 @@ def build(texts: Sequence[str], config: TextConfig) -> Vocabulary:
         ValueError: `most` leaves no room.
         ModuleNotFoundError: byte pairs need the library `tokenizers`.
     """
+    return _built(tuple(texts), *(getattr(config, name) for name in _READ))
+
+
+_READ = ("tokens", "lowercase", "min_count", "most")
+
+
+@functools.lru_cache(maxsize=4)
+def _built(texts: tuple[str, ...], *fields: Any) -> Vocabulary:
+    """As `build`, kept: the splits of a set want the same ones, and byte pairs take many seconds."""
+    config = TextConfig(**dict(zip(_READ, fields)))
     if config.tokens is Tokens.BYTE_PAIRS:
         return _byte_pairs(texts, config)
     if 0 < config.most <= len(SPECIALS):

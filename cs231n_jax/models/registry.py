@@ -25,8 +25,8 @@ from cs231n_jax.models import (
     nin,
     preresnet,
     resnet,
-    seq2seq,
     sentiment,
+    seq2seq,
     squeezenet,
     vgg,
 )

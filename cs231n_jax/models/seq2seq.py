@@ -223,7 +223,7 @@ class Decoder(nn.Module):
 
 def _embedded(module: Encoder | Decoder, tokens: Array) -> Array:
     width = module.embedding
-    return embedded(module, "vectors", tokens, module.size, width, width**-0.5)
+    return embedded(module, "embedding", tokens, module.size, width, width**-0.5)
 
 
 SIZE = 1000  # tokens of either side, to count

@@ -79,6 +79,8 @@ def weigh(scores: Float[Array, "n q l"], lengths: Integer[Array, " n"] | None = 
 
     Returns:
         [N, Q, L], each row with sum 1.
+
+    Reference: Bahdanau, Cho, Bengio 2015, equation 6; Luong, Pham, Manning 2015, equation 7.
     """
     if lengths is None:
         return jax.nn.softmax(scores, axis=-1)
@@ -93,6 +95,8 @@ def read(weights: Float[Array, "n q l"], values: Float[Array, "n l d"]) -> Float
     Args:
         weights: [N, Q, L].
         values: [N, L, D]; finite also where the weights are 0.
+
+    Reference: Bahdanau, Cho, Bengio 2015, equation 5.
     """
     wide = weights.astype(values.dtype)
     sums = lax.dot_general(wide, values, (((2,), (1,)), ((0,), (0,))), preferred_element_type=_wide(values))

@@ -4,12 +4,14 @@ class Translation:
     def generation(self) -> Generation: ...
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from cs231n_jax.data import Source
 from cs231n_jax.decode import Step
+from cs231n_jax.metrics.bleu_score import References
 from cs231n_jax.typing import Array, Batch, ModelState, Params, PyTree
 
 
@@ -22,6 +24,22 @@ class Start(NamedTuple):
     lengths: Array  # of the prompts, int32 [N], from 1 to P
 
 
+class Inputs(NamedTuple):
+    """N things to generate from, each once: sentences to be translated, pictures to be described."""
+
+    take: Callable[[np.ndarray, int], dict[str, np.ndarray]]  # (which [n], length) -> arrays for `start`, so padded
+    lengths: np.ndarray  # of each, int64 [N]: those of like lengths are put side by side
+    prompts: Sequence[str]  # N of them, for `write`
+    references: References = ()  # what people wrote: N, each one text or several
+
+
+class Scored(NamedTuple):
+    """A score of all generated texts together."""
+
+    value: float
+    signature: str  # how it was come by
+
+
 class Generation(NamedTuple):
     """How a task generates: from text to arrays, the model, and back."""
 
@@ -29,6 +47,8 @@ class Generation(NamedTuple):
     start: Callable[[Params, ModelState, Batch], Start]  # called within jit, on a batch of N such rows
     write: Callable[[str, np.ndarray], str]  # (prompt, tokens int32 [S] without padding) -> what a person reads
     stop: int | None = None  # the token that ends a sequence
+    inputs: Callable[[Source], Inputs] | None = None  # those of a split
+    score: Callable[[Sequence[str], References], Mapping[str, Scored]] | None = None  # by name: texts and references
 
 
 def of(task: Any) -> Generation:

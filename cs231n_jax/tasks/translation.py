@@ -1,7 +1,7 @@
 """Translation: the mean cross-entropy of the next token of the target, the true ones before it given."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cs231n_jax.data.sentences import Sentences
 from cs231n_jax.data.vocabulary import BEGIN, END, UNKNOWN, Vocabulary
-from cs231n_jax.metrics import Mean
+from cs231n_jax.metrics import Mean, bleu, chrf
+from cs231n_jax.metrics.bleu_score import References
 from cs231n_jax.models import functional
 from cs231n_jax.ops import losses
 from cs231n_jax.ops.precision import at_least_float32
 from cs231n_jax.tasks.base import Metrics
-from cs231n_jax.tasks.generation import Generation, Start
+from cs231n_jax.tasks.generation import Generation, Inputs, Scored, Start
 from cs231n_jax.typing import Array, Batch, Key, ModelState, Params, PyTree
 
 LARGEST = 700.0  # nats whose exponential is still a number
@@ -97,10 +99,19 @@ class Translation:
         return functional.apply(self.model, self._narrowed(params), {}, *_fed(batch), method="features")[0]["alignment"]
 
     def generation(self) -> Generation:
-        """A sentence is translated; <eos> ends it."""
+        """A sentence is translated; <eos> ends it. BLEU-4 and chrF, without case where the target has none."""
         return Generation(
-            self._read, self._start, lambda _, tokens: self.target.decode(tokens), self.target.specials[END]
+            read=self._read,
+            start=self._start,
+            write=lambda _, tokens: self.target.decode(tokens),
+            stop=self.target.specials[END],
+            inputs=_inputs,
+            score=self._score,
         )
+
+    def _score(self, texts: Sequence[str], references: References) -> dict[str, Scored]:
+        found = {score.__name__: score(texts, references, lowercase=self.target.lowercase) for score in (bleu, chrf)}
+        return {name: Scored(each.score, each.signature) for name, each in found.items()}
 
     def _read(self, sentence: str) -> dict[str, np.ndarray]:
         special = self.source.specials
@@ -129,3 +140,13 @@ class Translation:
 def _fed(batch: Batch) -> tuple[Any, Any, Any]:
     """What the model is called on: sources, targets but their last place, lengths of the sources."""
     return batch["source"], batch["target"][:, :-1], batch["source_length"]
+
+
+def _inputs(source: Sentences) -> Inputs:
+    """The sources of a split, and their translations as references."""
+    tokens, lengths, texts = source.arrays["source"], source.arrays["source_length"], source.texts
+
+    def take(which: np.ndarray, length: int) -> dict[str, np.ndarray]:
+        return {"source": tokens[which, :length], "source_length": lengths[which]}
+
+    return Inputs(take, lengths.astype(np.int64), texts["source"], texts["target"])

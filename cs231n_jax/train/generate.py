@@ -110,7 +110,7 @@ def generate_snapshot(
     batch = how.read(settings.prompt)
     found = snapshots.resolve(workdir, step, warn)
     tokens, lengths, log_probs, ended, done = _decode(
-        how, batch, _weights(workdir, found, settings), settings, should_stop
+        how, batch, weights(workdir, found, settings.average), settings, should_stop
     )
     texts = [
         Text(how.write(settings.prompt, row[:length]), int(length), float(log_prob), bool(end))
@@ -129,9 +129,10 @@ def describe(text: Text) -> str:
     return f"{text.tokens} tokens, {mean:.4f} nats a token{', ended' if text.ended else ''}"
 
 
-def _weights(workdir: Path, step: int, settings: Settings) -> tuple[Params, ModelState]:
+def weights(workdir: Path, step: int, average: bool) -> tuple[Params, ModelState]:
+    """Parameters and state of a snapshot, or their moving average; ValueError where it holds none."""
     _, params, model_state = snapshots.load(workdir, step)
-    if settings.average:
+    if average:
         params = snapshots.load_average(workdir, step)
         if params is None:
             raise ValueError(
@@ -142,13 +143,13 @@ def _weights(workdir: Path, step: int, settings: Settings) -> tuple[Params, Mode
 
 
 def _decode(
-    how: Generation, batch: dict[str, np.ndarray], weights: PyTree, settings: Settings, should_stop: Callable[[], bool]
+    how: Generation, batch: dict[str, np.ndarray], trained: PyTree, settings: Settings, should_stop: Callable[[], bool]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, bool]:
     """The decoder's rows on the host, and whether they are all there is."""
     decoder = _search(how, settings) if settings.beam else _sampling(how, settings)
     count = 1 if settings.beam else settings.samples
     rows = {name: np.repeat(array, count, 0) for name, array in batch.items()}
-    given = jax.device_put((*weights, rows))
+    given = jax.device_put((*trained, rows))
     extend = jax.jit(lambda given, state, until: decoder.extend(how.start(*given), state, until))
     state = jax.jit(lambda given: decoder.begin(how.start(*given)))(given)
     while not (done := bool(state.done())) and not should_stop():

@@ -68,6 +68,10 @@ def test_averages_and_beams(workdir):
         (["--prompt=naïve"], 1, "error: the prompt has 'ï', which is not in the vocabulary"),
         (["--prompt="], 1, "error: the prompt is empty: give at least one character"),
         (["--prompt=a", "--snapshot=7"], 1, "error: no snapshot 7 in"),
+        ([], 2, "error: give one of --prompt=TEXT, --split=NAME and --input=FILE"),
+        (["--split=test"], 2, "error: beam is 0; it must be at least 1"),
+        (["--split=test", "--beam=2", "--seed=1"], 2, "error: --seed is for --prompt: each input"),
+        (["--split=test", "--beam=2"], 1, "error: the task language_modelling continues texts and has no inputs"),
         (["--prompt=a", "--beam=2", "--samples=3"], 2, "error: samples is 3, but a beam of 2 finds no more than 2"),
     ],
 )
