@@ -40,7 +40,7 @@ def main() -> None:
         raise UsageError(f"--snapshots={wrong[0]!r} is no step: give numbers with commas between")
     workdirs = [Path(text) for text in _WORKDIR.value]
     report, saved = Path(_REPORT.value) if _REPORT.value else workdirs[0], Path(_SAVE.value)
-    config = program.prepare(record.stored_config(workdirs[0]))
+    program.prepare(record.stored_config(workdirs[0]))  # the others must have its dtype
     with ConsoleReporter() as reporter, StopRequest() as stop:
         steps = [int(text) for text in _SNAPSHOTS.value]
         chosen = members.find(workdirs, _LAST.value, steps, reporter.line if _LEAVE_OUT.value else None)
@@ -48,7 +48,11 @@ def main() -> None:
             averaged.check(chosen, saved)
         _check_report(report)
         found = ensemble.compare(
-            assemble_here(config), chosen, lambda: bool(stop), thorough=True, together=_TOGETHER.value
+            assemble_here(members.reference(chosen)),
+            chosen,
+            lambda: bool(stop),
+            thorough=True,
+            together=_TOGETHER.value,
         )
         _show(found, reporter)
         if _SAVE.value:

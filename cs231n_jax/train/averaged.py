@@ -7,7 +7,7 @@ from typing import Any
 
 from cs231n_jax.train import record, snapshots
 from cs231n_jax.train.evaluator import Weights
-from cs231n_jax.train.members import Member
+from cs231n_jax.train.members import Member, reference
 
 CLAIM = ("config.json", "overrides.json", "snapshots")  # what a kill may leave before anything was saved
 
@@ -49,7 +49,7 @@ def save(members: Sequence[Member], weights: Weights, workdir: Path) -> Path:
         if saved := _saved(members, workdir):
             return saved
         snapshots.clean(workdir)
-        record.claim(workdir, record.stored_config(members[0].workdir), {})
+        record.claim(workdir, reference(members), {})
         step = max(member.step for member in members)
         return snapshots.save_weights(workdir, step, *weights, {"averaged": _origin(members)})
 
@@ -68,7 +68,8 @@ def _saved(members: Sequence[Member], workdir: Path) -> Path | None:
     if not there:
         return None
     origin = snapshots.manifest(workdir, there[-1]).get("averaged", [])
-    if len(there) > 1 or [one["sha256"] for one in origin] != [snapshots.digest(*member) for member in members]:
+    wanted = sorted(snapshots.digest(*member) for member in members)
+    if len(there) > 1 or sorted(one["sha256"] for one in origin) != wanted:
         raise record.WorkdirError(
             f"workdir {workdir} holds snapshots already, and not this average: pass an empty or a new directory"
         )

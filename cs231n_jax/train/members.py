@@ -1,5 +1,7 @@
 """The member snapshots of one or of several runs: which they are, whether they fit together, how to read them."""
 
+import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,6 +108,15 @@ def _other_data(a: tuple[Path, Config], b: tuple[Path, Config]) -> list[str]:
     cut = {a[1].data.train_split} if a[1].data.limit != b[1].data.limit and len(one) > 1 else set()
     differing = (name for name in {*one} & {*other} - cut if one[name] != other[name])
     return [f"the data of split {name} is another" for name in sorted(differing)]
+
+
+def reference(members: Sequence[Member]) -> Config:
+    """The config of the run whose training data re-estimates batch statistics: the one with the most of it.
+
+    Among equals the first by its JSON form, so that the order in which runs are named does not matter.
+    """
+    configs = [record.stored_config(workdir) for workdir in {member.workdir for member in members}]
+    return min(configs, key=lambda config: (-(config.data.limit or math.inf), json.dumps(to_json(config))))
 
 
 def names(members: Sequence[Member]) -> list[str]:

@@ -76,6 +76,7 @@ def test_saving_again_after_a_kill_makes_it_whole(chosen, tmp_path, moment):
         averaged.check(chosen, workdir)
         assert averaged.save(chosen, WEIGHTS, workdir) == snapshots.directory(workdir, 7)
         holds(workdir, chosen)
+    averaged.check(chosen[::-1], workdir)  # the order does not matter
 
 
 def test_a_directory_that_holds_something_else_is_refused_and_left_as_it_was(chosen, tmp_path):

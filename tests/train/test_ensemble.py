@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import gc
+import itertools
 import json
 import math
 import shutil
@@ -230,6 +231,19 @@ def note(workdir, **changes):
     environment = json.loads((workdir / "environment.json").read_text())
     environment["data"] |= changes
     (workdir / "environment.json").write_text(json.dumps(environment))
+
+
+def test_statistics_come_from_the_run_with_the_most_data_in_whatever_order(runs, tmp_path):
+    places = [*runs]
+    for limit in (300, 500):
+        workdir = tmp_path / f"of{limit}"
+        workdir.mkdir()
+        text = (runs[1] / "config.json").read_text().replace('"limit": 0', f'"limit": {limit}')
+        (workdir / "config.json").write_text(text)
+        places.append(workdir)
+    for order in itertools.permutations(Member(place, 1) for place in places):
+        assert (members.reference(order).seed, members.reference(order).data.limit) == (0, 0)
+        assert members.reference([m for m in order if m.workdir not in runs]).data.limit == 500
 
 
 def test_runs_on_other_data_of_the_same_name_are_refused(runs, tmp_path):
