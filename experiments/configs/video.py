@@ -18,8 +18,8 @@ def get_config(cell: str = "lstm") -> Config:
     """`cell`: rnn, lstm or gru; none judges each frame alone."""
     return Config(
         model=ModelConfig(name="lrcn", options={"cell": cell, "clip": "last"}),
-        data=DataConfig(name="moving_shapes", batch_size=40),
+        data=DataConfig(name="moving_shapes", batch_size=20),
         optimizer=OptimizerConfig(name="adam", learning_rate=3e-3, clip_norm=1.0),
         schedule=ScheduleConfig(name="cosine", warmup="50"),
-        train=TrainConfig(steps="20ep", log_every="1ep", eval_every="2ep", save_every="5ep"),
+        train=TrainConfig(steps="10ep", log_every="1ep", eval_every="2ep", save_every="5ep"),
     )
