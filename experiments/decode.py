@@ -47,12 +47,12 @@ def main() -> None:
     if _PROMPT.value is None:
         _many()
     else:
-        _one()
+        _one(_PROMPT.value)
 
 
-def _one() -> None:
+def _one(prompt: str) -> None:
     settings = generate.Settings(
-        prompt=_PROMPT.value,
+        prompt=prompt,
         samples=_SAMPLES.value,
         length=_LENGTH.value,
         temperature=_TEMPERATURE.value,
@@ -76,13 +76,13 @@ def _many() -> None:
             raise UsageError(f"--{flag.name} is for --prompt: each input of a split or a file gets its likeliest text")
     settings = generate_many.Settings(_BEAM.value, _LENGTH.value, _BATCH.value, _AVERAGE.value)
     workdir = _checked(settings)
-    lines = Path(_INPUT.value).read_text(encoding="utf-8").splitlines() if _INPUT.value else []
     with StopRequest() as stop:
         rest = (settings, _SNAPSHOT.value, lambda: bool(stop), _warn)
-        if _INPUT.value:
-            found = generate_many.generate_texts(workdir, lines, *rest)
-        else:
+        if _SPLIT.value is not None:
             found = generate_many.generate_split(workdir, _SPLIT.value, *rest)
+        else:
+            lines = Path(_INPUT.value or "").read_text(encoding="utf-8").splitlines()
+            found = generate_many.generate_texts(workdir, lines, *rest)
     if found.scores:
         rows = [(name, f"{score.value:.2f}", score.signature) for name, score in found.scores.items()]
         with ConsoleReporter() as reporter:

@@ -116,6 +116,21 @@ def recurrent(rows: Rows) -> list[Line]:
     ]
 
 
+def beam(rows: Rows) -> list[Line]:
+    """Beam search over a batch beside a loop over its sentences."""
+    return [
+        Line(
+            f"beam 5, {row['size'].partition(':')[0]}, a sentence",
+            "ms",
+            row["batch, ms"],
+            "loop",
+            row["loop, ms"],
+            *_interval(row),
+        )
+        for row in rows
+    ]
+
+
 SUMMARIES: dict[str, Callable[[Rows], list[Line]]] = {
     "startup": startup,
     "families": families,
@@ -124,6 +139,7 @@ SUMMARIES: dict[str, Callable[[Rows], list[Line]]] = {
     "dropconnect": dropconnect,
     "ensembling": ensembling,
     "recurrent": recurrent,
+    "beam": beam,
 }
 
 

@@ -57,7 +57,7 @@ LOADED_BY = "`tests/interop/test_resnet20.py`"
 
 
 def results() -> str:
-    """Test errors, or nats a character, of the recorded runs after their last update, and of averages of snapshots."""
+    """Test errors, nats a character or BLEU of the recorded runs after their last update, and of averages."""
     header = ["config", "data", "error", "paper", "hardware, time", "seeds", "record or command"]
     rows = []
     for run in RUNS:
@@ -128,7 +128,7 @@ def _recorded(run: Run) -> list[list[str]]:
     cores = record.read_json(PINNED / run.name / "environment.json")["cpu"]["cores"]
     source = " ".join(part for part in (f"`{run.command}`," if run.command else "", f"`experiments/pinned/{run.name}`"))
     hardware = f"{cores} CPU cores{run.hardware}, {found['train_seconds']:,.0f} s"
-    error = _score(found["eval"])
+    error = _score(found["eval"], PINNED / run.name / "generated.json")
     members = found.get("members", [])
     averages = [m for m in members if not m["name"].startswith("snapshot")]
     last = [m for m in members if m not in averages][-1:]
@@ -140,7 +140,10 @@ def _recorded(run: Run) -> list[list[str]]:
     ]
 
 
-def _score(found: dict[str, float]) -> str:
+def _score(found: dict[str, float], generated: Path) -> str:
+    """Of what a run generated (`experiments.decode --split`) BLEU, otherwise of its evaluation."""
+    if generated.exists():
+        return f"{record.read_json(generated)['scores']['bleu']['value']:.1f} BLEU"
     return f"{found['loss']:.3f} nats" if "perplexity" in found else _error(found["accuracy"])
 
 

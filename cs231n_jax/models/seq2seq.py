@@ -211,7 +211,8 @@ class Decoder(nn.Module):
             declare(self, {**specs, **scores})
             (n, steps), like = x.shape[:2], memory.values
             shapes = (n, steps, self.hidden), (n, steps, like.shape[-1]), (n, steps, like.shape[1])
-            return *(jnp.zeros(shape, x.dtype) for shape in shapes), state
+            h, context, alpha = (jnp.zeros(shape, x.dtype) for shape in shapes)
+            return h, context, alpha, state
         values = [parameter(self, name, spec).astype(x.dtype) for name, spec in specs.items()]
         layer = GruWeights(*values) if self.cell == "gru" else Weights(*values)
         query, vector = (parameter(self, name, spec).astype(x.dtype) for name, spec in scores.items())

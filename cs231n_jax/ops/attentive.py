@@ -50,8 +50,9 @@ def attentive(
     rows, memories = x.shape[0], memory.keys.shape[0]
     if rows % memories:
         raise ValueError(f"{rows} rows cannot read from {memories} memories: give the same number of rows for each")
-    gru = isinstance(weights.cell, GruWeights)
-    into, hidden, bias, hidden_bias = (cells.with_hidden_bias if gru else cells.without_hidden_bias)(weights.cell)
+    given = weights.cell
+    gru = isinstance(given, GruWeights)
+    into, hidden, bias, hidden_bias = cells.with_hidden_bias(given) if gru else cells.without_hidden_bias(given)
     width = x.shape[2]
     ahead = cells.product(x, into[:width])
     ahead = ahead + cells.over(bias, ahead)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cs231n_jax.data import Source
 from cs231n_jax.data.sentences import Sentences
 from cs231n_jax.data.vocabulary import BEGIN, END, UNKNOWN, Vocabulary
 from cs231n_jax.metrics import Mean, bleu, chrf
@@ -142,8 +143,10 @@ def _fed(batch: Batch) -> tuple[Any, Any, Any]:
     return batch["source"], batch["target"][:, :-1], batch["source_length"]
 
 
-def _inputs(source: Sentences) -> Inputs:
+def _inputs(source: Source) -> Inputs:
     """The sources of a split, and their translations as references."""
+    if not isinstance(source, Sentences):
+        raise ValueError(f"the texts of {source.info.name} {source.info.split} are not at hand: give a whole split")
     tokens, lengths, texts = source.arrays["source"], source.arrays["source_length"], source.texts
 
     def take(which: np.ndarray, length: int) -> dict[str, np.ndarray]:

@@ -17,9 +17,9 @@ from cs231n_jax.decode import beam_search
 from cs231n_jax.tasks import generation
 from cs231n_jax.tasks.generation import Generation, Inputs, Scored
 from cs231n_jax.train import generate, record, snapshots
-from cs231n_jax.train.assemble import assemble_here
+from cs231n_jax.train.assemble import Assembly, assemble_here
 from cs231n_jax.train.signals import Interrupted
-from cs231n_jax.typing import Array, Batch, PyTree
+from cs231n_jax.typing import Array, Batch, ModelState, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +79,7 @@ def generate_split(
         Interrupted: `should_stop` said so; what there is is in a file whose name says that it is not all.
     """
     config = record.stored_config(workdir)
-    assembly = assemble_here(_in_order(config, split))
+    assembly = assembled(config, split)
     how = generation.of(assembly.task)
     if how.inputs is None:
         raise ValueError(f"the task {config.task.name} continues texts and has no inputs in a split: give a prompt")
@@ -104,10 +104,19 @@ def generate_texts(
     return _generate(workdir, config, how, read(how, prompts), marks, settings, step, should_stop, warn)
 
 
-def search(how: Generation, settings: Settings) -> Callable[[PyTree, Batch], tuple[Array, Array, Array]]:
+def assembled(config: Config, split: str) -> Assembly:
+    """The run with this split to be evaluated on, its examples in the order of the data set."""
+    declared = config.data.text.lengths()
+    text = dataclasses.replace(config.data.text, buckets=str(declared[-1]) if declared else "")
+    return assemble_here(
+        dataclasses.replace(config, data=dataclasses.replace(config.data, eval_split=split, text=text))
+    )
+
+
+def search(how: Generation, settings: Settings) -> Callable[[Any, Any], tuple[Array, Array, Array]]:
     """The compiled function (weights, batch) -> tokens [N, S], lengths [N] and log-probabilities [N] of the best."""
 
-    def best(weights: PyTree, batch: Batch) -> tuple[Array, Array, Array]:
+    def best(weights: tuple[Params, ModelState], batch: Batch) -> tuple[Array, Array, Array]:
         at = how.start(*weights, batch)
         found = beam_search(
             at.step, at.carry, at.prompt, settings.length, beam=settings.beam, stop=how.stop, prompt_lengths=at.lengths
@@ -148,13 +157,6 @@ def batches(inputs: Inputs, declared: Sequence[int], size: int) -> Iterator[tupl
         yield which, inputs.take(filled, length)
 
 
-def _in_order(config: Config, split: str) -> Config:
-    """The config with this split to be evaluated on, its examples in the order of the data set."""
-    declared = config.data.text.lengths()
-    text = dataclasses.replace(config.data.text, buckets=str(declared[-1]) if declared else "")
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, eval_split=split, text=text))
-
-
 def _generate(
     workdir: Path,
     config: Config,
@@ -188,16 +190,13 @@ def _generate(
         raise Interrupted(f"interrupted after {len(done)} of {len(texts)} texts, which are in {path}")
     numbers["padding"] = round(buckets.waste(inputs.lengths, np.array([padded])), 4)
     scores = dict(how.score(done, inputs.references)) if how.score and inputs.references else {}
-    record.write_json(path.with_suffix(".json"), {**header, **numbers, "scores": _plain(scores)})
+    shown = {name: score._asdict() for name, score in scores.items()}
+    record.write_json(path.with_suffix(".json"), {**header, **numbers, "scores": shown})
     return Generated(done, scores, path, numbers)
 
 
 def _length(batch: dict[str, np.ndarray]) -> int:
     return max(array.shape[1] for array in batch.values() if array.ndim > 1)
-
-
-def _plain(scores: dict[str, Scored]) -> dict[str, Any]:
-    return {name: scored._asdict() for name, scored in scores.items()}
 
 
 def _files(workdir: Path, header: dict[str, Any], texts: list[str], done: bool) -> Path:

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import pytest
 
 from cs231n_jax import models
-from experiments import pages
-from experiments.benchmarks import convolution, families, plain_flax_nets, scaling
+from experiments import pages, performance
+from experiments.benchmarks import beam, convolution, families, plain_flax_nets, scaling
 
 CHANNELS = {"lenet5": 1}
 ROOT = Path(__file__).parents[2]
@@ -88,3 +88,12 @@ def test_the_gpu_benchmark_runs_where_the_data_libraries_are_not_installed(tmp_p
     ours = {row["group"] for row in rows if row["program"].startswith(("cs231n_jax", "lax.scan"))}
     assert len(ours) == 4
     assert all(row["ms a step"] > 0 for row in rows)
+
+
+def test_the_search_over_a_batch_and_the_loop_find_the_same_and_the_ratio_is_one_over_how_many_times_faster():
+    (row,) = beam.run(quick=True)  # it raises where they differ
+    assert row["times faster"] == pytest.approx(1 / row["ratio"])
+    assert row["low"] <= row["ratio"] <= row["high"]
+    (line,) = performance.beam([{key: pages.show(value) for key, value in row.items()}])
+    assert line[:2] == ("beam 5, quick, a sentence", "ms")
+    assert float(line.ratio) == pytest.approx(row["ratio"], rel=1e-4)
