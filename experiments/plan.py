@@ -22,7 +22,11 @@ def main() -> None:
     """Print sizes and durations, draw the learning rate."""
     assembly = assemble(program.prepare(_CONFIG.value))
     with ConsoleReporter() as reporter:
-        reporter.table(program.config_name(), ("", "plan"), [*plan.rows(plan.plan(assembly)), *_work(assembly)])
+        reporter.table(
+            program.config_name(),
+            ("", "plan"),
+            [*plan.rows(plan.plan(assembly)), *_work(assembly), *_padding(assembly)],
+        )
     workdir = Path(_WORKDIR.value or Path("runs") / f"plan_{program.config_name()}")
     figure = plots.learning_rate(workdir / "learning_rate.png", assembly.schedule, assembly.total_steps)
     print(f"learning rate: {figure}")
@@ -36,6 +40,12 @@ def _work(assembly: Assembly) -> list[tuple[str, str]]:
     layers = inspect.layers(model, jax.ShapeDtypeStruct((1, *images.shape[1:]), jnp.float32))
     counts = {name: sum(getattr(layer, name) for layer in layers) for name in ("multiply_adds", "activations")}
     return [(f"{name.replace('_', '-')} an image", f"{count:,}") for name, count in counts.items()]
+
+
+def _padding(assembly: Assembly) -> list[tuple[str, str]]:
+    """What the declared lengths save, for tasks on sequences."""
+    found = plan.padding(assembly)
+    return [("padding", f"{found[0]:.1%} of the places; {found[1]:.1%} if all were one length")] if found else []
 
 
 if __name__ == "__main__":

@@ -142,19 +142,23 @@ def read(how: Generation, prompts: Sequence[str]) -> Inputs:
     return Inputs(take, np.array(lengths, np.int64), prompts)
 
 
-def batches(inputs: Inputs, declared: Sequence[int], size: int) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """The inputs from the shortest on: (which [n], arrays of `size` rows), each as long as the bucket that holds it.
+def batches(
+    inputs: Inputs, declared: Sequence[int], size: int
+) -> Iterator[tuple[np.ndarray, int, dict[str, np.ndarray]]]:
+    """The inputs from the shortest on: (which [n], length, arrays of `size` rows that are padded to this length).
 
-    The last batch is filled up with copies of the longest. Inputs that no declared length holds make one more.
+    The length is the first declared one that holds the batch. Inputs that none holds make one more, and inputs of one
+    length are padded to that. The last batch is filled up with copies of the longest.
     """
     longest = int(inputs.lengths.max())
-    declared = [*declared, *([longest] if longest > max(declared, default=0) else [])]
+    if longest > max(declared, default=0) or longest == inputs.lengths.min():
+        declared = [*(length for length in declared if length < longest), longest]
     order = np.argsort(inputs.lengths, kind="stable")
     for start in range(0, len(order), size):
         which = order[start : start + size]
         length = declared[buckets.assign(inputs.lengths[which[-1:]], declared)[0]]
         filled = np.concatenate([which, np.repeat(which[-1:], size - len(which))])
-        yield which, inputs.take(filled, length)
+        yield which, length, inputs.take(filled, length)
 
 
 def _generate(
@@ -175,14 +179,14 @@ def _generate(
     program, started = search(how, settings), time.monotonic()
     texts: list[str | None] = [None] * len(inputs.prompts)
     padded, ended = 0, 0
-    for which, batch in batches(inputs, config.data.text.lengths(), settings.batch_size):
+    for which, width, batch in batches(inputs, config.data.text.lengths(), settings.batch_size):
         if should_stop():
             break
         tokens, lengths, _ = jax.device_get(program(weights, batch))
-        for i, row, length in zip(which, tokens, lengths):
+        for i, row, length in zip(which.tolist(), tokens, lengths):
             texts[i] = " ".join(how.write(inputs.prompts[i], row[:length]).split())
             ended += bool(length and row[length - 1] == how.stop)
-        padded += len(which) * _length(batch)
+        padded += len(which) * width
     done = [text for text in texts if text is not None]
     numbers = {"texts": len(done), "ended": ended, "seconds": round(time.monotonic() - started, 1)}
     path = _files(workdir, header, [text or "" for text in texts], len(done) == len(texts))
@@ -193,10 +197,6 @@ def _generate(
     shown = {name: score._asdict() for name, score in scores.items()}
     record.write_json(path.with_suffix(".json"), {**header, **numbers, "scores": shown})
     return Generated(done, scores, path, numbers)
-
-
-def _length(batch: dict[str, np.ndarray]) -> int:
-    return max(array.shape[1] for array in batch.values() if array.ndim > 1)
 
 
 def _files(workdir: Path, header: dict[str, Any], texts: list[str], done: bool) -> Path:

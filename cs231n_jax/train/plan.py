@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from cs231n_jax.data.buckets import waste
 from cs231n_jax.models.base import stage_of
 from cs231n_jax.train.assemble import Assembly, frozen_stages
 from cs231n_jax.typing import PyTree
@@ -47,6 +48,24 @@ def plan(assembly: Assembly) -> Plan:
         member_steps=assembly.member_steps(),
         devices=dict(assembly.mesh.shape),
     )
+
+
+def padding(assembly: Assembly) -> tuple[float, float] | None:
+    """Share of padding among the places of the first epoch's sequences: in its batches, and at one length for all.
+
+    None where the data has no sequences of different lengths.
+    """
+    pipeline, info = assembly.pipeline, assembly.train_source.info
+    if not info.ragged:
+        return None
+    updates = [
+        (pipeline.indices(step), info.buckets[pipeline.bucket(step)]) for step in range(pipeline.steps_per_epoch)
+    ]
+    examples = assembly.train_source[np.concatenate([indices for indices, _ in updates])]
+    tokens = np.stack([examples[name] for name in info.ragged.values()], 1)
+    padded = np.repeat([length for _, length in updates], [len(indices) for indices, _ in updates])
+    each = len(info.ragged)
+    return waste(tokens, each * padded), waste(tokens, np.full(tokens.shape, info.buckets[-1]))
 
 
 def size(tree: PyTree) -> int:

@@ -14,7 +14,7 @@ from cs231n_jax.metrics import Mean
 from cs231n_jax.ops import losses
 from cs231n_jax.optim import OptimizerConfig
 from cs231n_jax.tasks import registry
-from cs231n_jax.train import sharding
+from cs231n_jax.train import plan, sharding
 from cs231n_jax.train.assemble import assemble
 from cs231n_jax.train.evaluate import device_batches, evaluate, make_eval_step
 from cs231n_jax.train.loop import Loop
@@ -102,6 +102,16 @@ def test_evaluation_is_the_same_in_one_bucket_and_in_three(assembled):
         found.append(evaluate(step, {"rows": {"kernel": drawn}}, {}, iter(batches))["loss"])
     assert found[0].count == found[1].count == 60
     assert found[0].total == pytest.approx(found[1].total, rel=1e-5)
+
+
+def test_the_plan_counts_the_padding_of_the_batches(assembled):
+    assembly = assembled("12,20,60")
+    places = words = 0
+    for step in range(assembly.pipeline.steps_per_epoch):
+        batch = assembly.pipeline.batch(step)
+        places, words = places + batch["token"].size, words + batch["length"].sum()
+    examples = 16 * assembly.pipeline.steps_per_epoch
+    assert plan.padding(assembly) == pytest.approx((1 - words / places, 1 - words / (60 * examples)))
 
 
 def test_a_resumed_run_is_the_same_run(tmp_path, assembled):

@@ -71,7 +71,7 @@ def test_files_hold_what_was_found(workdir, found):
     written = json.loads(found.path.with_suffix(".json").read_text())
     assert written["scores"]["bleu"]["value"] == found.scores["bleu"].value
     assert (written["split"], written["snapshot"], written["beam"], written["texts"]) == ("test", 1, 3, 8)
-    again = generate_split(workdir, "test", dataclasses.replace(SETTINGS, batch_size=3))
+    again = generate_split(workdir, "test", dataclasses.replace(SETTINGS, batch_size=8))
     assert again.texts == found.texts
     assert again.path != found.path
 
@@ -105,10 +105,13 @@ def test_batches_hold_each_input_once_in_the_shortest_bucket_that_fits():
     lengths = np.array([3, 9, 2, 5, 20, 4, 2])
     given = Inputs(lambda which, length: {"x": np.zeros((len(which), length)), "which": which}, lengths, [""] * 7)
     made = list(generate_many.batches(given, (4, 10), 3))
-    assert [which.tolist() for which, _ in made] == [[2, 6, 0], [5, 3, 1], [4]]
-    assert [batch["x"].shape for _, batch in made] == [(3, 4), (3, 10), (3, 20)]
-    assert made[-1][1]["which"].tolist() == [4, 4, 4]
-    assert [batch["x"].shape[1] for _, batch in generate_many.batches(given, (), 7)] == [20]
+    assert [which.tolist() for which, _, _ in made] == [[2, 6, 0], [5, 3, 1], [4]]
+    assert [length for _, length, _ in made] == [4, 10, 20]
+    assert [batch["x"].shape for _, _, batch in made] == [(3, 4), (3, 10), (3, 20)]
+    assert made[-1][2]["which"].tolist() == [4, 4, 4]
+    assert [length for _, length, _ in generate_many.batches(given, (), 7)] == [20]
+    alike = given._replace(lengths=np.full(7, 3))
+    assert [length for _, length, _ in generate_many.batches(alike, (4, 10), 5)] == [3, 3]
 
 
 def test_what_cannot_be_generated_is_refused(workdir, monkeypatch):
