@@ -37,16 +37,16 @@ def logits(model, params, tokens, lengths):
 
 
 @pytest.mark.parametrize(
-    ("cell", "pool", "bidirectional"),
-    [("lstm", "last", True), ("lstm", "last", False), ("gru", "mean", True), ("rnn", "max", False)],
+    ("cell", "pool", "bidirectional", "embedding"),
+    [("lstm", "last", True, 3), ("lstm", "last", False, 0), ("gru", "mean", True, 3), ("rnn", "max", False, 3)],
 )
-def test_scores_are_those_of_each_text_by_itself(cell, pool, bidirectional, x64):
-    model, params = network(cell=cell, pool=pool, bidirectional=bidirectional)
+def test_scores_are_those_of_each_text_by_itself(cell, pool, bidirectional, embedding, x64):
+    model, params = network(cell=cell, pool=pool, bidirectional=bidirectional, embedding=embedding)
     plain = jax.tree.map(np.asarray, params)
     expected = [classifiers.text(cell, pool, row[:n], plain) for row, n in zip(TOKENS, LENGTHS)]
     np.testing.assert_allclose(logits(model, params, TOKENS, LENGTHS), expected, rtol=1e-12, atol=1e-12)
     whole = [classifiers.text(cell, pool, row, plain) for row in TOKENS]
-    np.testing.assert_allclose(functional.apply(model, params, {}, TOKENS)[0], whole, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(logits(model, params, jnp.asarray(TOKENS), None), whole, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("pool", ["last", "mean", "max"])
