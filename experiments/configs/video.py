@@ -5,7 +5,7 @@
 The clips are those of `cs231n_jax.data.moving_shapes`, of 8 motions. In half of them the shape turns; the label of a
 clip is the motion that it began with, that of a frame the motion that led to it, so the clip's scores come from the
 last output of the LSTM, which has to remember. No frame by itself says anything: guessing is right on 12.5 %.
-Ours: not yet run.
+Ours: 65.8 % of the 400 test clips, 50.9 % of their frames (seed 0; 628 s on 2 CPU cores shared with other work).
 """
 
 from cs231n_jax.config import Config, TrainConfig
