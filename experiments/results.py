@@ -50,6 +50,14 @@ RUNS = (
     Run("cifar10_resnet:resnet56", "CIFAR-10", "6.97"),
     Run("cifar10_resnet:resnet110", "CIFAR-10", "6.43"),
     Run("tiny_shakespeare:lstm ²", "tiny Shakespeare, validation", "–"),
+    Run(
+        "multi30k:general, with attention ³",
+        "Multi30k, German to English, test 2016",
+        "–",
+        "multi30k_general",
+        " shared with other work",
+    ),
+    Run("multi30k:none, without ³", "Multi30k, German to English, test 2016", "–"),
     Run("sst2:lstm", "SST-2, sentences, validation", "–", "sst2", " shared with other work"),
 )
 LOADED = ["published ResNet-20 weights, loaded", "CIFAR-10", "8.27 %", "8.27 %", "–", "–"]

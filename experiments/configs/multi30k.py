@@ -1,4 +1,19 @@
-"""German to English on Multi30k, with attention and without."""
+"""German to English on Multi30k, by an LSTM with attention ("general" by default) or without ("none").
+
+    python -m experiments.train --config=experiments/configs/multi30k.py:general --workdir=runs/multi30k
+    python -m experiments.decode --workdir=runs/multi30k --split=test --beam=5 --length=100
+    python -m experiments.alignments --workdir=runs/multi30k --split=test
+
+The data are multi30k_translate in TFDS_DATA_DIR: 29,000 captions of pictures in both languages; the test split is that
+of 2016. Lower case; 4,000 byte pairs a language, so that no word is unknown. The goal is, within an hour on two cores,
+a BLEU of at least 25 with attention, and at least 5 less without.
+Recipe: Adam at 2e-3 on a cosine, gradients clipped to norm 1, dropout 0.3, batches of 128 sentences of like lengths,
+nine epochs. Of the places in an epoch 22.1 % are padding, where one length for all would have 60.0 %
+(`experiments.plan`).
+Ours, BLEU-4|refs:1|case:lc|tok:13a|smooth:exp of the 1,000 test sentences, beam 5, seed 0: general 37.9 (57.1 chrF2;
+3,413 s on 2 CPU cores shared with a dozen other programs), recorded in experiments/pinned/multi30k_general. none: not
+yet run.
+"""
 
 from cs231n_jax.config import Config, TrainConfig
 from cs231n_jax.data import DataConfig
