@@ -59,6 +59,7 @@ RUNS = (
     ),
     Run("multi30k:none, without ³", "Multi30k, German to English, test 2016", "–"),
     Run("sst2:lstm", "SST-2, sentences, validation", "–", "sst2", " shared with other work"),
+    Run("moving_digits:lstm", "moving_digits, clips", "–", "moving_digits", " shared with other work"),
 )
 LOADED = ["published ResNet-20 weights, loaded", "CIFAR-10", "8.27 %", "8.27 %", "–", "–"]
 LOADED_BY = "`tests/interop/test_resnet20.py`"
