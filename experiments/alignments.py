@@ -72,7 +72,7 @@ def pieces(words: Vocabulary, tokens: np.ndarray) -> list[str]:
 
 def draw(path: Path, found: list[tuple[list[str], list[str], np.ndarray]]) -> Path:
     """All sentences, two side by side."""
-    figure, axes = drawing.canvas(-(-len(found) // 2), 2, 6.0, 5.4)
+    figure, axes = drawing.canvas(-(-len(found) // 2), 2, 4.6, 3.6)
     for axis, (source, target, alpha) in zip(axes, found):
         axis.grid(False)
         axis.imshow(alpha, cmap="Greys", vmin=0, vmax=1, aspect="auto")

@@ -1,11 +1,13 @@
 """Translation between two made-up languages, by an LSTM of 128 units: no data is needed.
 
     python -m experiments.train --config=experiments/configs/translation.py:additive --workdir=runs/translation
-    python -m experiments.decode --workdir=runs/translation --split=test --beam=5 --score
+    python -m experiments.decode --workdir=runs/translation --split=test --beam=5 --length=40
+    python -m experiments.alignments --workdir=runs/translation --split=test --length=40 --png=docs/alignments.png
 
 The pairs are those of `cs231n_jax.data.translation_grammar`: the target puts things in another order and agrees in
-gender and number. No published number exists for them.
-Ours: not yet run.
+gender and number. No published number exists for them. Six epochs are too few to learn them without attention.
+Ours, BLEU-4|refs:1|case:mixed|tok:13a|smooth:exp of the 1,600 test sentences, seed 0: additive 99.99, none 15.8 (610
+and 246 s on 2 CPU cores shared with a dozen other programs; the first was interrupted and went on).
 """
 
 from cs231n_jax.config import Config, TrainConfig
