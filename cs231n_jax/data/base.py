@@ -35,7 +35,6 @@ class Info:
             as {"token": "length"}.
         buckets: lengths that batches of such arrays are padded to, shortest first; the last is that of `shapes`.
         vocabularies: by array of tokens, what they stand for; a run keeps them in vocabularies.json.
-        noticed: what a person should know of the data, such as {"empty captions": 3}; a run says it when it begins.
     """
 
     name: str
@@ -50,7 +49,6 @@ class Info:
     ragged: dict[str, str] = dataclasses.field(default_factory=dict)
     buckets: tuple[int, ...] = ()
     vocabularies: dict[str, Vocabulary] = dataclasses.field(default_factory=dict)
-    noticed: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 @typing.runtime_checkable
@@ -76,13 +74,14 @@ class ArraySource:
     Args:
         arrays: {key: array [N, …]}, all of the same length N.
         info: their description.
+        noticed: what a person should know of the data, such as {"empty captions": 3}; a run says it when it begins.
     """
 
-    def __init__(self, arrays: dict[str, np.ndarray], info: Info):
+    def __init__(self, arrays: dict[str, np.ndarray], info: Info, noticed: typing.Mapping[str, int] | None = None):
         lengths = {key: len(array) for key, array in arrays.items()}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"the arrays of a data source must be of one length, got {lengths}")
-        self.arrays, self.info = arrays, info
+        self.arrays, self.info, self.noticed = arrays, info, noticed or {}
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
@@ -101,7 +100,7 @@ class First:
                 f"data.limit is {count}, but {info.name} {info.split} has {len(source)} examples; "
                 f"give 1 to {len(source)}, or 0 for all"
             )
-        self._source, self._count = source, count
+        self._source, self._count, self.noticed = source, count, getattr(source, "noticed", {})
         mark = f"{source.info.fingerprint}[:{count}]"
         self.info = dataclasses.replace(source.info, fingerprint=hashlib.sha256(mark.encode()).hexdigest())
 

@@ -100,7 +100,8 @@ def _asked(seed: int, split: str, index: int) -> _Asked:
 
 
 def _pictures(made: tuple, training: tuple) -> pictured.Pictures:
-    return pictured.Pictures(*(np.stack([each.image for each in some]) for some in (made, training)))
+    images, of_training = (np.stack([each.image for each in some]) for some in (made, training))
+    return pictured.Pictures(images, of_training)
 
 
 def _splits(config: DataConfig, part: Part, make: Callable[..., Any], default: int) -> tuple[str, tuple, tuple]:

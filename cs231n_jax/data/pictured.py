@@ -21,7 +21,7 @@ class Pictures(NamedTuple):
 
     images: np.ndarray  # uint8 [I, H, W, C]
     training: np.ndarray
-    noticed: Mapping[str, int] = MappingProxyType({})  # as of `Info`
+    noticed: Mapping[str, int] = MappingProxyType({})  # as of `ArraySource`
 
 
 class Asked(NamedTuple):
@@ -42,6 +42,7 @@ class Pictured(Sentences):
         images: uint8 [I, H, W, C].
         owner: of each text the number of its picture, int64 [N].
         types: of each text, such as "count"; of captions none.
+        noticed: as of `ArraySource`.
     """
 
     def __init__(
@@ -52,8 +53,9 @@ class Pictured(Sentences):
         images: np.ndarray,
         owner: np.ndarray,
         types: tuple[str, ...] = (),
+        noticed: Mapping[str, int] = MappingProxyType({}),
     ):
-        super().__init__(arrays, info, texts)
+        super().__init__(arrays, info, texts, {what: count for what, count in noticed.items() if count})
         self.images, self.owner, self.types = images, owner, types
 
     def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
@@ -108,8 +110,10 @@ def captions(
         f"captions of more than {width} tokens cut": sum(len(rows[i]) > width for i in chosen),
         "empty captions": sum(len(rows[i]) == 2 for i in chosen),
     }
-    info = _info(config, split, arrays, pictures, (), {"target": words}, {"target": "target_length"}, noticed)
-    return Pictured(arrays, info, {"target": tuple(every[i] for i in chosen)}, pictures.images, owners[chosen])
+    info = _info(config, split, arrays, pictures, (), {"target": words}, {"target": "target_length"})
+    kept_texts = {"target": tuple(every[i] for i in chosen)}
+    noticed = {**pictures.noticed, **noticed}
+    return Pictured(arrays, info, kept_texts, pictures.images, owners[chosen], noticed=noticed)
 
 
 def questions(
@@ -124,7 +128,7 @@ def questions(
 
     The classes are the answers of the training split, the frequent first, of `data.text.answers` so many. Training is
     without the questions whose answer is not among them; in evaluation they stay, with the label −1, and nobody can get
-    them right: `info.noticed` counts both. A question without any token gets the unknown one; of a longer one than T
+    them right: `noticed` counts both. A question without any token gets the unknown one; of a longer one than T
     the beginning is kept.
 
     Args:
@@ -160,11 +164,12 @@ def questions(
     }
     return Pictured(
         arrays,
-        _info(config, split, arrays, pictures, classes, {"token": words}, {"token": "length"}, noticed),
+        _info(config, split, arrays, pictures, classes, {"token": words}, {"token": "length"}),
         {"token": tuple(question.text for _, question in chosen), "label": tuple(q.answer for _, q in chosen)},
         pictures.images,
         np.array([i for i, _ in chosen], np.int64),
         tuple(question.type for _, question in chosen),
+        {**pictures.noticed, **noticed},
     )
 
 
@@ -176,7 +181,6 @@ def _info(
     classes: tuple[str, ...],
     words: dict[str, vocabulary.Vocabulary],
     ragged: dict[str, str],
-    noticed: dict[str, int],
 ) -> Info:
     statistics = PixelStatistics()
     statistics.add(pictures.training)
@@ -195,5 +199,4 @@ def _info(
         ragged=ragged,
         buckets=config.text.lengths() or arrays[tokens].shape[1:],
         vocabularies=words,
-        noticed={what: count for what, count in {**pictures.noticed, **noticed}.items() if count},
     )

@@ -21,10 +21,17 @@ class Sentences(ArraySource):
         arrays: {key: array [N, …]}.
         info: their description.
         texts: by array of tokens, the N texts as they were before any cut.
+        noticed: as of `ArraySource`.
     """
 
-    def __init__(self, arrays: dict[str, np.ndarray], info: Info, texts: dict[str, tuple[str, ...]]):
-        super().__init__(arrays, info)
+    def __init__(
+        self,
+        arrays: dict[str, np.ndarray],
+        info: Info,
+        texts: dict[str, tuple[str, ...]],
+        noticed: dict[str, int] | None = None,
+    ):
+        super().__init__(arrays, info, noticed)
         self.texts = texts
 
 

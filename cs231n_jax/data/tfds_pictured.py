@@ -29,7 +29,7 @@ def open_split(config: DataConfig, part: Part, directory: Path, split: str) -> p
 
     Captioned sets have `captions` with a `text` each (coco_captions; flickr8k and others in its form), the others `qa`
     or `question_answer` with `question` and `answer` (clevr). A picture that cannot be decoded is black and counted in
-    `info.noticed`: its texts stay in training and in evaluation.
+    `noticed`: its texts stay in training and in evaluation.
 
     Raises:
         ValueError: the pictures differ in size and data.image_size is 0; or as `pictured.captions` and `questions`.
@@ -38,7 +38,7 @@ def open_split(config: DataConfig, part: Part, directory: Path, split: str) -> p
     both = [_pictures(config, directory, one) for one in (split, training)]
     damaged = int(np.sum(both[0].arrays["label"]))
     noticed = {"pictures that cannot be decoded, black": damaged}
-    pictures = pictured.Pictures(*(source.arrays["image"] for source in both), noticed)
+    pictures = pictured.Pictures(both[0].arrays["image"], both[1].arrays["image"], noticed)
     texts = [_texts(directory, one) for one in (split, training)]
     if texts[0] and isinstance(texts[0][0][0], str):
         return pictured.captions(config, part, split, pictures, *texts)

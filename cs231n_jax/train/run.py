@@ -81,9 +81,9 @@ def _note_environment(assembly: Assembly, workdir: Path, reporter: Reporter) -> 
     if not path.exists():
         if (step := snapshots.latest_good(workdir)) is not None:
             snapshots.refuse_weights_alone(workdir, step)
-        for info in (assembly.train_source.info, assembly.eval_source.info):
-            for what, count in info.noticed.items():
-                reporter.line(f"{info.name} {info.split}: {count} {what}")
+        for source in (assembly.train_source, assembly.eval_source):
+            for what, count in getattr(source, "noticed", {}).items():
+                reporter.line(f"{source.info.name} {source.info.split}: {count} {what}")
         if words := assembly.train_source.info.vocabularies:
             record.write_json(workdir / "vocabularies.json", {name: one.to_json() for name, one in words.items()})
         record.write_json(path, now)

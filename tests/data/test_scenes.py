@@ -57,15 +57,11 @@ def test_relations_are_what_they_say():
 
 
 def test_captions_are_true_and_their_words_point_at_what_they_name():
+    others = {"there", "is", "a", ".", *" ".join(scenes.RELATIONS).split()}
     for index, made in enumerate(MADE):
         for text, numbers in scene_language.captions(made, Chance(index)):
-            words = text.split()
-            assert len(words) == len(numbers)
-            for word, number in zip(words, numbers):
-                if number == scene_language.NOWHERE:
-                    assert word in {"there", "is", "a", ".", *" ".join(scenes.RELATIONS).split()}
-                else:
-                    assert word in made.things[number][:3]
+            for word, number in zip(text.split(), numbers, strict=True):
+                assert word in (others if number == scene_language.NOWHERE else made.things[number][:3])
             named = list(dict.fromkeys(number for number in numbers if number >= 0))
             relation = next((r for r in scenes.RELATIONS if f" {r} " in text), None)
             assert len(named) == 1 + bool(relation)
@@ -136,11 +132,11 @@ def test_captions_as_a_data_set_share_their_pictures():
 
 def test_long_captions_are_counted_and_kept_in_evaluation():
     source, evaluation = opened("scenes:20", longest=9), opened("scenes:20", "eval", longest=9)
-    left_out = source.info.noticed["captions of more than 9 tokens left out"]
+    left_out = source.noticed["captions of more than 9 tokens left out"]
     assert len(source) + left_out == 100
     assert left_out > 0
     assert len(evaluation) == 20
-    assert "captions of more than 9 tokens cut" in evaluation.info.noticed
+    assert "captions of more than 9 tokens cut" in evaluation.noticed
     with pytest.raises(ValueError, match="no caption of scenes:20 has at most 2 tokens"):
         opened("scenes:20", longest=2)
 
@@ -161,7 +157,8 @@ def test_an_answer_that_training_has_not_stays_in_evaluation():
     assert batch["token"][1:, 0].tolist() == [unknown, unknown]
     kept = data.pictured.questions(config, "train", "train", pictures, questions, training)
     assert len(kept) == 2
-    assert kept.info.noticed == {"questions whose answer is not one of the 2 of training left out": 1}
+    left_out = "questions whose answer is not one of the 2 of training left out"
+    assert kept.noticed == {left_out: 1, "empty questions": 1}
     said = "questions whose answer is not one of the 2 of training, counted as wrong"
-    assert made.info.noticed == {said: 1, "empty questions": 1}
+    assert made.noticed == {said: 1, "empty questions": 1}
     assert source.types[:5] == tuple(scene_language.TYPES)

@@ -184,7 +184,7 @@ def test_captions_of_pictures_one_of_them_torn(prepare):
         by_text = dict(zip(source.texts["target"], batch["image"]))
         assert by_text["A red one"][0, 0].tolist() == by_text[""][0, 0].tolist() == [200, 0, 0]
         assert not by_text["a blue one"].any()
-        assert source.info.noticed == {"pictures that cannot be decoded, black": 1, "empty captions": 1}
+        assert source.noticed == {"pictures that cannot be decoded, black": 1, "empty captions": 1}
         at = source.texts["target"].index("")
         assert batch["target"][at, :2].tolist() == [words.specials[vocabulary.BEGIN], words.specials[vocabulary.END]]
 
