@@ -57,7 +57,13 @@ RUNS = (
         "multi30k_general",
         " shared with other work",
     ),
-    Run("multi30k:none, without ³", "Multi30k, German to English, test 2016", "–"),
+    Run(
+        "multi30k:none, without ³",
+        "Multi30k, German to English, test 2016",
+        "–",
+        "multi30k_none",
+        " shared with other work",
+    ),
     Run("sst2:lstm", "SST-2, sentences, validation", "–", "sst2", " shared with other work"),
     Run("moving_digits:lstm", "moving_digits, clips", "–", "moving_digits", " shared with other work"),
 )

@@ -7,7 +7,7 @@
 The pairs are those of `cs231n_jax.data.translation_grammar`: the target puts things in another order and agrees in
 gender and number. No published number exists for them. Six epochs are too few to learn them without attention.
 Ours, BLEU-4|refs:1|case:mixed|tok:13a|smooth:exp of the 1,600 test sentences, seed 0: additive 99.99, none 15.8 (610
-and 246 s on 2 CPU cores shared with a dozen other programs; the first was interrupted and went on).
+and 246 s on 2 CPU cores shared with other work; the first was interrupted and went on).
 """
 
 from cs231n_jax.config import Config, TrainConfig
