@@ -183,7 +183,7 @@ def _generate(
         if should_stop():
             break
         tokens, lengths, _ = jax.device_get(program(weights, batch))
-        for i, row, length in zip(which.tolist(), tokens, lengths):
+        for i, row, length in zip(map(int, which), tokens, lengths):
             texts[i] = " ".join(how.write(inputs.prompts[i], row[:length]).split())
             ended += bool(length and row[length - 1] == how.stop)
         padded += len(which) * width
