@@ -97,7 +97,7 @@ class Program:
             return self._feed.apply(make_train_step(at.task, optimizer(rate), 0), now, given)
 
         shapes = state.shapes(at.task, optimizer(1.0), at.batch_shapes, at.mesh)
-        self._run = jax.jit(run, donate_argnums=0).lower(shapes, self._feed.shapes, jnp.float32(0)).compile()
+        self._run = jax.jit(run, donate_argnums=0).lower(shapes, self._feed.shapes[0], jnp.float32(0)).compile()
         memory: Any = self._run.memory_analysis()
         self.held = memory.temp_size_in_bytes  # by the compiler's own account
 

@@ -83,7 +83,7 @@ def study(workdir: Path, quick: bool) -> Result:
 
 def _short(cell: str) -> Config:
     config = recipe.get_config(cell)
-    config.data = DataConfig(name="moving_shapes:80", batch_size=20)
+    config.data = DataConfig(name="moving_shapes:80", batch_size=16)
     config.model.options |= {"widths": (4, 4), "fc": 8, "hidden": 8, "clip": "average"}
     config.schedule.warmup, config.train.steps = "0", "1ep"
     return config
@@ -93,7 +93,7 @@ def _found(setting: Setting, cell: str, seed: int, workdir: Path) -> Found:
     config = dataclasses.replace(setting.config(cell), seed=seed)
     assembly = assemble(config)
     task: Any = assembly.task
-    weights = snapshots.load(seeds.trained(config, workdir / "video" / f"{cell}_seed{seed}"))[1:]
+    weights = jax.device_put(snapshots.load(seeds.trained(config, workdir / "video" / f"{cell}_seed{seed}"))[1:])
 
     @jax.jit
     def scored(batch: Batch) -> Array:  # [1 + T, N, K]: of the clip, of its frames

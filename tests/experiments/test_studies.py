@@ -26,7 +26,7 @@ from experiments.studies import (
     saturation,
     zigzag,
 )
-from tests.programs import ROOT
+from tests.programs import ROOT, run
 
 STUDIES = studies.registry()
 

@@ -48,7 +48,8 @@ def assert_close(actual, expected):
 
 def test_golden_values_cover_every_table_of_torchvision():
     cifar = {f"resnet{depth}" for depth in (8, 14, 20, 32, 44, 56, 110, 1202)}
-    assert {key.split("/")[0] for key in LOGITS} == set(names.NAMES) - cifar
+    elsewhere = {"squeezenet1_0"}  # its golden values are those of its authors, in test_caffe.py
+    assert {key.split("/")[0] for key in LOGITS} == set(names.NAMES) - cifar - elsewhere
     families = {registry.VARIANTS[key.split("/")[0]].module for key in LOGITS if key.endswith("/224")}
     assert families == {registry.VARIANTS[name].module for name in names.NAMES}
 
