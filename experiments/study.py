@@ -23,6 +23,8 @@ def main(arguments: list[str]) -> None:
     """Run the studies that are named and print what they found."""
     known = studies.registry()
     names = chosen("study", arguments, {name: (study.__doc__ or "").splitlines()[0] for name, study in known.items()})
+    if not names:
+        return
     workdir = Path(_WORKDIR.value)
     with ConsoleReporter() as reporter:
         for name in names:
