@@ -165,7 +165,7 @@ class Poisoned:
 
     def __init__(self, pipeline, bad):
         self.pipeline, self.bad, self.steps_per_epoch = pipeline, bad, pipeline.steps_per_epoch
-        self.draws = pipeline.draws
+        self.draws, self.bucket = pipeline.draws, pipeline.bucket
 
     def batch(self, step):
         examples = self.pipeline.batch(step)
