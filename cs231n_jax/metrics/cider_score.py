@@ -7,21 +7,11 @@ from typing import NamedTuple
 
 from cs231n_jax.data.tokenization import tokenizer
 from cs231n_jax.metrics.bleu_score import References, as_lists
+from cs231n_jax.metrics.example_scores import ExampleScores
 
 ORDERS = (1, 2, 3, 4)
 SIGMA = 6.0  # tokens
 Gram = tuple[str, ...]
-
-
-class Cider(NamedTuple):
-    """A score from 0 to 10 (papers print a hundred times it, or ten), those of the examples, and how it was come by."""
-
-    score: float  # the mean
-    each: tuple[float, ...]  # by example
-    signature: str  # such as "CIDEr-D|sigma:6|images:1000|case:mixed|tok:13a"
-
-    def __float__(self) -> float:
-        return self.score
 
 
 class _Weighed(NamedTuple):
@@ -34,8 +24,8 @@ class _Weighed(NamedTuple):
 
 def cider(
     hypotheses: Sequence[str], references: References, *, tokenize: str = "13a", lowercase: bool = False
-) -> Cider:
-    """CIDEr-D, a mean over the examples.
+) -> ExampleScores:
+    """CIDEr-D, a mean over the examples, from 0 to 10; papers print ten or a hundred times it.
 
         g_n(s) = the counts of the n-grams of s, each times ln(I / max(1, images with it in a reference))
         s_n(h, r) = min(g_n(h), g_n(r))·g_n(r) / (‖g_n(h)‖ ‖g_n(r)‖)
@@ -68,7 +58,7 @@ def cider(
         each.append(10 * sum(_similarity(ours, _weigh(ref, rarity, unseen)) for ref in refs) / len(refs))
     case = "lc" if lowercase else "mixed"
     signature = f"CIDEr-D|sigma:{SIGMA:g}|images:{len(sets)}|case:{case}|tok:{tokenize}"
-    return Cider(sum(each) / len(each), tuple(each), signature)
+    return ExampleScores.of(each, signature)
 
 
 def _counts(tokens: Sequence[str]) -> Counter[Gram]:

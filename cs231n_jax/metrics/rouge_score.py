@@ -1,29 +1,18 @@
 """ROUGE-L of captions: the longest common subsequence of a caption and its references."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from cs231n_jax.data.tokenization import tokenizer
 from cs231n_jax.metrics.bleu_score import References, as_lists
+from cs231n_jax.metrics.example_scores import ExampleScores
 
 BETA = 1.2  # how much more recall weighs than precision
 
 
-class Rouge(NamedTuple):
-    """A score in 0 … 100, those of the examples, and how it was come by."""
-
-    score: float  # the mean
-    each: tuple[float, ...]  # by example
-    signature: str  # such as "ROUGE-L|beta:1.2|case:mixed|tok:13a"
-
-    def __float__(self) -> float:
-        return self.score
-
-
 def rouge(
     hypotheses: Sequence[str], references: References, *, tokenize: str = "13a", lowercase: bool = False
-) -> Rouge:
-    """ROUGE-L as captions are scored with it, a mean over the examples.
+) -> ExampleScores:
+    """ROUGE-L as captions are scored with it, a mean over the examples, in 0 … 100.
 
         P = max_r LCS(h, r) / |h|,   R = max_r LCS(h, r) / |r|,   F = (1 + β²) P R / (R + β² P),   β = 1.2
 
@@ -45,7 +34,7 @@ def rouge(
     cut = tokenizer(tokenize, lowercase)
     each = [_score(cut(h), [cut(r) for r in refs]) for h, refs in zip(hypotheses, as_lists(hypotheses, references))]
     case = "lc" if lowercase else "mixed"
-    return Rouge(sum(each) / len(each), tuple(each), f"ROUGE-L|beta:{BETA}|case:{case}|tok:{tokenize}")
+    return ExampleScores.of(each, f"ROUGE-L|beta:{BETA}|case:{case}|tok:{tokenize}")
 
 
 def _score(hypothesis: Sequence[str], references: Sequence[Sequence[str]]) -> float:

@@ -19,8 +19,8 @@ CellName = Literal["lstm", "gru"]
 CELLS = {"lstm": cells.LSTM, "gru": cells.GRU}
 
 
-class Encoder(nn.Module):
-    """Tokens [N, L] -> outputs [N, L, H] of both directions side by side, and their last states."""
+class Half(nn.Module):
+    """What both have: a vector for each of `size` tokens, and H = hidden units."""
 
     size: int
     embedding: int
@@ -30,10 +30,19 @@ class Encoder(nn.Module):
     forget_bias: float
     drop_rate: float
 
+    def embedded(self, tokens: Array, mode: Mode) -> Array:
+        """The vectors of tokens [N, T], from N(0, 1/embedding) on, some units dropped: [N, T, embedding]."""
+        x = embedded(self, "embedding", tokens, self.size, self.embedding, self.embedding**-0.5)
+        return dropout(self, x, self.drop_rate, mode)
+
+
+class Encoder(Half):
+    """Tokens [N, L] -> outputs [N, L, H] of both directions side by side, and their last states."""
+
     @nn.compact
     def __call__(self, x: Array, lengths: Array | None, mode: Mode) -> tuple[Array, State]:
         """Run both ways, each sequence within its own length."""
-        x = dropout(self, _embedded(self, x), self.drop_rate, mode)
+        x = self.embedded(x, mode)
         options = (self.hidden // 2, self.cell, self.weights_init, self.forget_bias)
         ahead, first = Recurrent(*options, name="ahead")(x, lengths=lengths)
         back, second = Recurrent(*options, reverse=True, name="back")(x, lengths=lengths)
@@ -41,16 +50,9 @@ class Encoder(nn.Module):
         return jnp.concatenate((ahead, back), -1), state
 
 
-class Decoder(nn.Module):
+class Decoder(Half):
     """Tokens [N·B, T] -> outputs [N·B, T, H]; of an attentive layer also contexts and weights, else None; the state."""
 
-    size: int
-    embedding: int
-    hidden: int
-    cell: CellName
-    weights_init: WeightsInit
-    forget_bias: float
-    drop_rate: float
     attentive: bool
 
     @nn.compact
@@ -58,7 +60,7 @@ class Decoder(nn.Module):
         self, x: Array, state: State, memory: Memory, mode: Mode
     ) -> tuple[Array, Array | None, Array | None, State]:
         """Run over all steps."""
-        x = dropout(self, _embedded(self, x), self.drop_rate, mode)
+        x = self.embedded(x, mode)
         if self.attentive:
             return self._attentive(x, state, memory)
         layer = Recurrent(self.hidden, self.cell, self.weights_init, self.forget_bias, name="layer")
@@ -82,8 +84,3 @@ class Decoder(nn.Module):
         given = tuple(state[part].astype(x.dtype if part == "h" else at_least_float32(x.dtype)) for part in parts)
         h, context, alpha, last = attentive(CELLS[self.cell], x, AttentiveWeights(layer, query, vector), given, memory)
         return h, context, alpha, dict(zip(parts, (part.astype(at_least_float32(part.dtype)) for part in last)))
-
-
-def _embedded(module: Encoder | Decoder, tokens: Array) -> Array:
-    width = module.embedding
-    return embedded(module, "embedding", tokens, module.size, width, width**-0.5)

@@ -82,7 +82,8 @@ def _translation(task: TaskConfig, model: ModelConfig, data: DataConfig, info: I
             f"set --config.model.options.source_size={words['source'].size}"
         )
     network = create(model.name, **model.options)
-    return Translation(network, words["source"], words["target"], task.label_smoothing, model.dtype.value)
+    shared = (network, task.label_smoothing, model.dtype.value)
+    return Translation(*shared, source=words["source"], target=words["target"])
 
 
 def _refuse_unread(task: TaskConfig, data: DataConfig) -> None:

@@ -1,31 +1,25 @@
 """Translation: the mean cross-entropy of the next token of the target, the true ones before it given."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from cs231n_jax.data import Source
 from cs231n_jax.data.sentences import Sentences
 from cs231n_jax.data.vocabulary import BEGIN, END, UNKNOWN, Vocabulary
-from cs231n_jax.metrics import Mean, bleu, chrf
+from cs231n_jax.metrics import bleu, chrf
 from cs231n_jax.metrics.bleu_score import References
 from cs231n_jax.models import functional
-from cs231n_jax.ops import losses
-from cs231n_jax.ops.precision import at_least_float32
-from cs231n_jax.tasks.base import Metrics
 from cs231n_jax.tasks.generation import Generation, Inputs, Scored, Start
-from cs231n_jax.typing import Array, Batch, Key, ModelState, Params, PyTree
+from cs231n_jax.tasks.tokens import Tokens
+from cs231n_jax.typing import Array, Batch, ModelState, Params, PyTree
 
-LARGEST = 700.0  # nats whose exponential is still a number
 
-
-@dataclass(frozen=True)
-class Translation:
+@dataclass(frozen=True, kw_only=True)
+class Translation(Tokens):
     """Batches of pairs -> logits [N, T − 1, V] of the tokens that follow the first, the second, ... of the target.
 
     {"source", "target": int32 [N, T], "source_length", "target_length": int32 [N], optional "mask": [N]}
@@ -36,58 +30,19 @@ class Translation:
     Reference: Sutskever, Vinyals, Le 2014, equation 1; Bahdanau, Cho, Bengio 2015, section 2.
     """
 
-    model: Any
     source: Vocabulary
     target: Vocabulary
-    label_smoothing: float = 0.0
-    dtype: str = "float32"
 
-    def init(
-        self, seed: int, batch: Batch, place: Callable[[list[np.ndarray]], list[Any]] = jax.device_put
-    ) -> tuple[Params, ModelState]:
-        """Drawn parameters; in float64 they are the float32 draws, widened."""
-        return functional.init(self.model, seed, batch["source"], place=lambda leaves: place(self._widen(leaves)))
-
-    def shapes(self, batch: Batch) -> tuple[Params, ModelState]:
-        """What `init` would give, as jax.ShapeDtypeStructs."""
-        return jax.eval_shape(self._widen, functional.shapes(self.model, batch["source"]))
-
-    def loss(
-        self, params: Params, model_state: ModelState, batch: Batch, *, key: Key | None, train: bool
-    ) -> tuple[Mean, tuple[ModelState, Metrics]]:
-        """The loss, in training with label smoothing; the metrics are without."""
-        key = key if train else None
-        logits, model_state = functional.apply(
-            self.model, self._narrowed(params), model_state, *_fed(batch), key=key, train=train, noise=key is not None
-        )
-        targets, counted = self.labels(batch)
-        nats = losses.softmax_cross_entropy(logits, targets)
-        right = jnp.argmax(logits, axis=-1).astype(targets.dtype) == targets
-        metrics = {"loss": Mean.of(nats, counted), "accuracy": Mean.of(right.astype(nats.dtype), counted)}
-        if train and self.label_smoothing:
-            nats = losses.softmax_cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
-        return Mean.of(nats, counted), (model_state, metrics)
-
-    def predict(
-        self, params: Params, model_state: ModelState, batch: Batch, *, key: Key | None = None, noise: bool = False
-    ) -> Array:
-        """Logits [N, T − 1, V] in float32 (or float64), the true tokens given."""
-        params = self._narrowed(params)
-        logits, _ = functional.apply(self.model, params, model_state, *_fed(batch), key=key, noise=noise)
-        return logits.astype(at_least_float32(logits.dtype))
+    def fed(self, batch: Batch) -> tuple[Any, ...]:
+        """Sources, targets but their last place, lengths of the sources."""
+        return batch["source"], batch["target"][:, :-1], batch["source_length"]
 
     def labels(self, batch: Batch) -> tuple[Any, Any]:
         """The tokens that follow [N, T − 1], and which count."""
         targets = batch["target"][:, 1:]
-        counted = (np.arange(targets.shape[1], dtype=np.int32)[None] < batch["target_length"][:, None] - 1).astype(
-            np.float32
-        )
+        place, last = np.arange(targets.shape[1], dtype=np.int32)[None], batch["target_length"][:, None] - 1
+        counted = (place < last).astype(np.float32)
         return targets, counted * batch["mask"][:, None] if "mask" in batch else counted
-
-    def summarize(self, metrics: Metrics) -> dict[str, float]:
-        """loss in nats a token, its perplexity e^loss, and the share of right first guesses."""
-        loss, accuracy = metrics["loss"].compute(), metrics["accuracy"].compute()
-        return {"loss": loss, "perplexity": math.exp(min(loss, LARGEST)), "accuracy": accuracy}
 
     def alignment(self, params: Params, batch: Batch) -> Array:
         """Where the decoder looked when it wrote each token but the first of the target: [N, T − 1, L].
@@ -97,7 +52,8 @@ class Translation:
         """
         if "alignment" not in self.model.stages:
             raise ValueError("this model has no attention: give a run of one that has")
-        return functional.apply(self.model, self._narrowed(params), {}, *_fed(batch), method="features")[0]["alignment"]
+        features, _ = functional.apply(self.model, self._narrowed(params), {}, *self.fed(batch), method="features")
+        return features["alignment"]
 
     def generation(self) -> Generation:
         """A sentence is translated; <eos> ends it. BLEU-4 and chrF, without case where the target has none."""
@@ -129,18 +85,6 @@ class Translation:
         n = len(batch["source"])
         first = jnp.full((n, 1), self.target.specials[BEGIN], jnp.int32)
         return Start(step, carry, first, jnp.ones(n, jnp.int32))
-
-    def _widen(self, variables: Any) -> Any:
-        return jax.tree.map(lambda x: x.astype(jnp.float64), variables) if self.dtype == "float64" else variables
-
-    def _narrowed(self, params: Params) -> Params:
-        """The parameters in the dtype that the model is to compute in: it has no other input that says so."""
-        return jax.tree.map(lambda x: x.astype(jnp.dtype(self.dtype)), params)
-
-
-def _fed(batch: Batch) -> tuple[Any, Any, Any]:
-    """What the model is called on: sources, targets but their last place, lengths of the sources."""
-    return batch["source"], batch["target"][:, :-1], batch["source_length"]
 
 
 def _inputs(source: Source) -> Inputs:
