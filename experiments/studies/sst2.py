@@ -124,7 +124,8 @@ def _network(setting: Setting, seed: int, workdir: Path) -> dict[str, np.ndarray
     """By split, the probabilities of one seed, float64 [N, K]."""
     config = dataclasses.replace(setting.config, seed=seed)
     assembly = assemble(config)
-    weights = jax.device_put(snapshots.load(seeds.trained(config, workdir))[1:])
+    _, params, model_state = snapshots.load(seeds.trained(config, workdir))
+    weights = jax.device_put(params), jax.device_put(model_state)
     run = jax.jit(lambda batch: jax.nn.softmax(assembly.task.predict(*weights, batch)))
     found = {}
     for name in setting.splits:

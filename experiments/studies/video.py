@@ -93,7 +93,8 @@ def _found(setting: Setting, cell: str, seed: int, workdir: Path) -> Found:
     config = dataclasses.replace(setting.config(cell), seed=seed)
     assembly = assemble(config)
     task: Any = assembly.task
-    weights = jax.device_put(snapshots.load(seeds.trained(config, workdir / "video" / f"{cell}_seed{seed}"))[1:])
+    _, params, model_state = snapshots.load(seeds.trained(config, workdir / "video" / f"{cell}_seed{seed}"))
+    weights = jax.device_put(params), jax.device_put(model_state)
 
     @jax.jit
     def scored(batch: Batch) -> Array:  # [1 + T, N, K]: of the clip, of its frames
