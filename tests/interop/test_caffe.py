@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -64,6 +65,6 @@ def test_four_photographs_get_the_published_logits():
     params, state = torchvision.load("squeezenet1_0", caffe.squeezenet(arrays), **options)
     info = data.Info("photos", "test", {"image": (227, 227, 3)}, 1, (), "", (0.0,) * 3, (1.0,) * 3)
     mean, std = data.DataConfig(normalize=data.Normalization.CAFFE).statistics(info)
-    images = augment.standardize(golden["image"], mean, std)
+    images = augment.standardize(jnp.asarray(golden["image"]), mean, std)
     logits, _ = functional.apply(models.create("squeezenet1_0", **options), params, state, images)
     np.testing.assert_allclose(logits, golden["logits"], rtol=0, atol=2e-6 * np.abs(golden["logits"]).max())

@@ -33,6 +33,7 @@ MEMBERS = (
     "convnet",
     "convnet-fractional",
     "fmp_digits",
+    "lrcn",
 )
 # Every kind of place is there, but once, for each program has to be compiled six times.
 SHALLOW = {
@@ -65,11 +66,13 @@ def run(name, activation):
     model, x = row.model(activation=activation), jnp.asarray(images(row, np.float64))
     wide = functools.partial(jnp.asarray, dtype=jnp.float64)
     params, state = jax.tree.map(wide, functional.init(model, 0, x))
-    weights = jnp.asarray(np.random.default_rng(1).standard_normal((x.shape[0], 10)))
+
+    def weighed(scores):
+        return jnp.sum(np.random.default_rng(1).standard_normal(scores.shape) * jnp.sin(scores))
 
     def loss(params):
         features, _ = functional.apply(model, params, state, x, train=True, noise=False, method="features")
-        return sum(jnp.sum(weights * jnp.sin(features[head])) for head in ("logits", *model.auxiliary)), features
+        return sum(weighed(features[head]) for head in ("logits", *model.auxiliary)), features
 
     gradient, features = jax.jit(jax.grad(loss, has_aux=True))(params)
     sizes = jax.tree.map(lambda g: float(jnp.abs(g).max()), gradient)

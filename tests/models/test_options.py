@@ -142,7 +142,7 @@ LAYOUTS = [
 
 
 def test_every_family_has_a_smallest_image():
-    modules = {registry.VARIANTS[name].module for name in (*(name for name, _, _ in LAYOUTS), "mlp", "char_lm")}
+    modules = {registry.VARIANTS[name].module for name in (*(name for name, _, _ in LAYOUTS), "mlp", "char_lm", "seq2seq", "sentiment", "lrcn")}
     assert modules == {row.module for row in registry.VARIANTS.values()}
 
 
