@@ -15,6 +15,8 @@ class Interrupted(Exception):
 class StopRequest:
     """A context in which the first signal only raises a flag; a second Ctrl-C aborts at once.
 
+    A surrounding StopRequest hears of it too: a run that is just about to end ends, and what called it still knows.
+
     Args:
         max_minutes: raise the flag too, in time for a snapshot, before so many minutes have passed; 0: no limit.
         started: time.time() from which they count; default: now.
@@ -47,3 +49,6 @@ class StopRequest:
         if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = signal.Signals(number).name
+        outer = getattr(self._previous.get(signal.Signals(number)), "__self__", None)
+        if isinstance(outer, StopRequest):
+            outer._handle(number, frame)

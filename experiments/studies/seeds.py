@@ -12,12 +12,20 @@ from cs231n_jax.config import Config
 from cs231n_jax.train import record
 from cs231n_jax.train.loop import Silent
 from cs231n_jax.train.run import run
+from cs231n_jax.train.signals import Interrupted, StopRequest
 from experiments import pages
 
 
 def trained(config: Config, workdir: Path) -> Path:
-    """Train without a word in `workdir`, from wherever that stands; returns it."""
-    run(config, workdir, {}, Silent(), 0.0)
+    """Train without a word in `workdir`, from wherever that stands; returns it.
+
+    Raises:
+        Interrupted: a signal came, be it too late for the run itself.
+    """
+    with StopRequest() as stop:
+        run(config, workdir, {}, Silent(), 0.0)
+        if stop:
+            raise Interrupted(f"interrupted when the run in {workdir} had ended")
     return workdir
 
 

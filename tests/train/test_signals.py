@@ -1,12 +1,15 @@
 """The time limit, and traces: in real processes."""
 
 import json
+import signal
 import time
 
 import pytest
 
+from cs231n_jax.config import Config
 from cs231n_jax.train import profile, snapshots
-from cs231n_jax.train.signals import StopRequest
+from cs231n_jax.train.signals import Interrupted, StopRequest
+from experiments.studies import seeds
 from tests.programs import run
 
 
@@ -23,6 +26,23 @@ def test_a_limit_is_met_in_time_and_leaves_time_for_what_takes_long():
     slow.allow(100.0)
     assert slow
     assert slow.received == "10 minutes are nearly over"
+
+
+def test_a_signal_reaches_the_surrounding_request():
+    with StopRequest() as outer:
+        with StopRequest() as inner:
+            signal.raise_signal(signal.SIGTERM)
+        assert inner.received == outer.received == "SIGTERM"
+
+
+def test_a_study_stops_when_a_signal_came_too_late_for_its_run(tmp_path, monkeypatch):
+    def about_to_end(*_):
+        with StopRequest():
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(seeds, "run", about_to_end)
+    with pytest.raises(Interrupted, match=r"when the run in .* had ended"):
+        seeds.trained(Config(), tmp_path / "seed0")
 
 
 @pytest.mark.slow
