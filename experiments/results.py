@@ -49,7 +49,7 @@ RUNS = (
     Run("cifar10_resnet:resnet44", "CIFAR-10", "7.17"),
     Run("cifar10_resnet:resnet56", "CIFAR-10", "6.97"),
     Run("cifar10_resnet:resnet110", "CIFAR-10", "6.43"),
-    Run("tiny_shakespeare:lstm ²", "tiny Shakespeare, validation", "–"),
+    Run("tiny_shakespeare:lstm ²", "tiny Shakespeare, validation", "–", "tiny_shakespeare"),
     Run(
         "multi30k:general, with attention ³",
         "Multi30k, German to English, test 2016",

@@ -1,5 +1,7 @@
 """The conditions under which everything is tested: eight devices, strict types, no warnings."""
 
+import gc
+
 import jax
 import jaxtyping
 import pytest
@@ -11,6 +13,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS.mark_as_parsed()  # grain reads absl flags
 
 _hook = jaxtyping.install_import_hook(("cs231n_jax.ops", "cs231n_jax.optim"), "beartype.beartype")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def collected():
+    """What a file of tests leaves open is named there, not in whatever test the collector happens to run."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture
