@@ -44,7 +44,9 @@ SHALLOW = {
     "fractalnet20": {"widths": (4,), "columns": 2, "drop_rates": (0.1,)},
 }
 ROWS |= {name: ROWS[name]._replace(options={**ROWS[name].options, **options}) for name, options in SHALLOW.items()}
+# With every activation; the others with one that has parameters of its own and one that has none.
 QUICK = ("mlp", "lenet5-1998", "resnet8")
+OTHERS = ("elu", "prelu")
 
 members = pytest.mark.parametrize("name", MEMBERS)
 
@@ -80,8 +82,11 @@ def run(name, activation):
     return np.asarray(features["logits"]), named
 
 
-@pytest.mark.parametrize("activation", [name for name in ACTIVATIONS if name != "relu"])
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in MEMBERS])
+@pytest.mark.parametrize(
+    ("name", "activation"),
+    [(name, activation) for name in QUICK for activation in ACTIVATIONS if activation != "relu"]
+    + [pytest.param(n, a, marks=pytest.mark.slow) for n in MEMBERS if n not in QUICK for a in OTHERS],
+)
 def test_every_family_obeys_the_option(name, activation, x64):
     logits, gradient = run(name, activation)
     assert np.isfinite(logits).all()
