@@ -34,6 +34,7 @@ from cs231n_jax.optim.measure import (
 from cs231n_jax.optim.optimizer_config import DecayMode, OptimizerConfig
 from cs231n_jax.optim.recipes import adagrad, adam, adamw, lookahead, momentum, nesterov, rmsprop, sgd
 from cs231n_jax.optim.schedule_config import ScheduleConfig
+from cs231n_jax.optim.starting import StartState, start_at
 from cs231n_jax.optim.transforms import (
     LearningRateState,
     TraceState,
@@ -61,6 +62,7 @@ __all__ = [
     "RatioState",
     "RmsState",
     "ScheduleConfig",
+    "StartState",
     "TraceState",
     "adagrad",
     "adam",
@@ -96,6 +98,7 @@ __all__ = [
     "scale_by_rms",
     "schedules",
     "sgd",
+    "start_at",
     "trace",
     "track_ema",
     "track_mean",

@@ -3,16 +3,18 @@
 # No `from __future__ import annotations` here: flag overrides read the types of the fields.
 import dataclasses
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax.numpy as jnp
 
 from cs231n_jax.optim.adaptive import scale_by_adagrad, scale_by_adam, scale_by_rms
-from cs231n_jax.optim.base import GradientTransformation, chain, check_range, check_types, unknown
+from cs231n_jax.optim.base import GradientTransformation, chain, check_range, check_types, identity, unknown
 from cs231n_jax.optim.clipping import clip_by_global_norm, clip_by_value
 from cs231n_jax.optim.constraints import max_norm
 from cs231n_jax.optim.masking import OTHERS, assign, check_pattern, not_vectors, partition
 from cs231n_jax.optim.measure import measure_gradient_norm, measure_update_ratio
+from cs231n_jax.optim.schedules import duration
+from cs231n_jax.optim.starting import start_at
 from cs231n_jax.optim.transforms import (
     add_decayed_weights,
     scale_by_learning_rate,
@@ -39,12 +41,15 @@ class OptimizerConfig:
     Parameters whose path ("stage1_block2/conv1/kernel") holds a match of rate_paths[i], a regular expression, are
     trained with rate_factors[i] times the learning rate, decay included; all others with the rate as it is. On the
     command line: --config.optimizer.rate_paths="('^stem','^stage1')" --config.optimizer.rate_factors="(0.1,0.1)".
+    Before the update that rate_starts[i] names ("500", "3ep", "25%") they stay where they are, without moments and with
+    no part in the norm; from there on they are trained at the rate that the schedule then has.
     """
 
     name: str = "momentum"
     learning_rate: float = 0.1  # the peak of the schedule
     rate_paths: tuple[str, ...] = ()  # groups of parameters with a rate of their own; none may be in two groups
     rate_factors: tuple[float, ...] = ()  # one for each group
+    rate_starts: tuple[str, ...] = ()  # none, or one duration for each group; "0": from the beginning
     momentum: float = 0.9  # momentum, nesterov; for rmsprop see rmsprop_momentum
     rate_inside: bool = False  # with momentum: the learning rate scales the gradient before it is added up
     b1: float = 0.9  # adam, adamw
@@ -85,6 +90,16 @@ class OptimizerConfig:
         for path, factor in zip(self.rate_paths, self.rate_factors, strict=True):
             check_pattern("one of optimizer.rate_paths", path)
             check_range("optimizer.rate_factors", factor, 0.0)
+        if self.rate_starts and len(self.rate_starts) != len(self.rate_paths):
+            raise ValueError(
+                f"optimizer.rate_starts={self.rate_starts} for rate_paths={self.rate_paths}: give none, or one for "
+                "each path"
+            )
+        for start in self.rate_starts:
+            try:
+                duration(start, total_steps=1, steps_per_epoch=1)
+            except ValueError as error:
+                raise ValueError(f"optimizer.rate_starts: {error}") from None
         self._refuse_unread_fields()
         # Decoupled decay is added to the finished step; behind the rate it would not be scaled by it.
         if self.weight_decay and self.rate_inside and self.decay_mode is DecayMode.DECOUPLED:
@@ -102,13 +117,16 @@ class OptimizerConfig:
         if self.name == "rmsprop" and self.rate_inside and not self.rmsprop_momentum:
             raise ValueError("optimizer.rate_inside=True says where the momentum of rmsprop goes: set rmsprop_momentum")
 
-    def build(self, schedule: Schedule, group_schedules: Sequence[Schedule] = ()) -> GradientTransformation:
+    def build(
+        self, schedule: Schedule, group_schedules: Sequence[Schedule] = (), group_starts: Sequence[int] = ()
+    ) -> GradientTransformation:
         """The optimizer of one run; `measurements` reads its state.
 
         Args:
             schedule: updates done so far -> learning rate; made by ScheduleConfig.build(learning_rate, …).
             group_schedules: one for each of rate_paths, made of rate_factors[i]·learning_rate, so that a group is
                 trained to the last digit as by a run at that rate; by default rate_factors[i]·schedule.
+            group_starts: rate_starts in updates; by default all begin at once.
 
         Returns:
             a transformation.
@@ -121,29 +139,60 @@ class OptimizerConfig:
         parts = [clip_by_global_norm(self.clip_norm) if self.clip_norm else measure_gradient_norm()]
         if self.clip_value:
             parts.append(clip_by_value(self.clip_value))
-        decay = add_decayed_weights(self.weight_decay, None if self.decay_vectors else not_vectors)
-        decoupled = self.decay_mode is DecayMode.DECOUPLED or self.name == "adamw"
-        if self.weight_decay and not decoupled:
-            parts.append(decay)
-        rate = _rate(self, schedule, group_schedules or [_scaled(schedule, factor) for factor in self.rate_factors])
-        before, after = _STEPS[self.name][0](self)
-        parts += before
-        if self.weight_decay and decoupled:
-            parts.append(decay)
-        parts += [rate, *after]
-        if self.max_norm:
-            parts.append(max_norm(self.max_norm))
+        rates = dict(
+            zip(
+                self.rate_paths,
+                group_schedules or [_scaled(schedule, factor) for factor in self.rate_factors],
+                strict=True,
+            )
+        )
+        if any(group_starts):
+            starts = dict(zip(self.rate_paths, group_starts, strict=True))
+            parts = [_silent(starts), *parts, self._steps_of_groups(schedule, rates, starts)]
+        else:
+            parts += self._steps(_rate(self, schedule, rates))
         if self.measure_ratio:
             parts.append(measure_update_ratio())
         return chain(*parts)
 
+    def _steps(self, rate: GradientTransformation) -> list[GradientTransformation]:
+        """What makes a step of a clipped gradient, the learning rate as given."""
+        decay = add_decayed_weights(self.weight_decay, None if self.decay_vectors else not_vectors)
+        decoupled = self.decay_mode is DecayMode.DECOUPLED or self.name == "adamw"
+        before, after = _STEPS[self.name][0](self)
+        first, last = ([], [decay]) if decoupled else ([decay], [])
+        if not self.weight_decay:
+            first = last = []
+        bound = [max_norm(self.max_norm)] if self.max_norm else []
+        return [*first, *before, *last, rate, *after, *bound]
 
-def _rate(c: OptimizerConfig, schedule: Schedule, group_schedules: Sequence[Schedule]) -> GradientTransformation:
+    def _steps_of_groups(
+        self, schedule: Schedule, rates: Mapping[str, Schedule], starts: Mapping[str, int]
+    ) -> GradientTransformation:
+        """The same with slots for each group, so that those of one that has not begun stand still."""
+        rules = {OTHERS: (OTHERS, chain(*self._steps(scale_by_learning_rate(schedule))))}
+        for path, rate in rates.items():
+            late = scale_by_learning_rate(_later(rate, starts[path]))
+            rules[path] = (path, start_at(chain(*self._steps(late)), starts[path]))
+        return _of_groups(self, rules)
+
+
+def _rate(c: OptimizerConfig, schedule: Schedule, rates: Mapping[str, Schedule]) -> GradientTransformation:
     """The step of the learning rate, with a rule for every group that has its own."""
-    if not c.rate_paths:
+    if not rates:
         return scale_by_learning_rate(schedule)
-    rates = [*zip(c.rate_paths, group_schedules, strict=True), (OTHERS, schedule)]
-    rules = {path: (path, scale_by_learning_rate(rate)) for path, rate in rates}
+    every = {**rates, OTHERS: schedule}
+    return _of_groups(c, {path: (path, scale_by_learning_rate(rate)) for path, rate in every.items()})
+
+
+def _silent(starts: Mapping[str, int]) -> GradientTransformation:
+    """Gradients, but of groups that have not begun zeros, which count for nothing in the norm."""
+    rules = {path: (path, start_at(identity(), start)) for path, start in starts.items()}
+    return partition({**rules, OTHERS: (OTHERS, identity())})
+
+
+def _of_groups(c: OptimizerConfig, rules: Mapping[str, tuple[str, GradientTransformation]]) -> GradientTransformation:
+    """A partition that says which of rate_paths does not fit the parameters."""
     groups = partition(rules)
 
     def init(params: PyTree) -> PyTree:
@@ -164,6 +213,11 @@ def _rate(c: OptimizerConfig, schedule: Schedule, group_schedules: Sequence[Sche
 
 def _scaled(schedule: Schedule, factor: float) -> Schedule:
     return lambda count: factor * schedule(count)
+
+
+def _later(schedule: Schedule, start: int) -> Schedule:
+    """The schedule as one sees it who begins to count at `start`."""
+    return lambda count: schedule(count + start)
 
 
 Parts = tuple[list[GradientTransformation], list[GradientTransformation]]
@@ -230,6 +284,7 @@ _SHARED = (
     "learning_rate",
     "rate_paths",
     "rate_factors",
+    "rate_starts",
     "weight_decay",
     "decay_mode",
     "decay_vectors",

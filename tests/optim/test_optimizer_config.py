@@ -160,6 +160,7 @@ def test_every_field_can_be_set_from_a_command_line():
         ("name", 3),
         ("rate_paths", "ab"),
         ("rate_factors", ("a",)),
+        ("rate_starts", (3,)),
         ("momentum", True),
         ("momentum", "0.9"),
     ],
