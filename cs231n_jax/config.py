@@ -12,6 +12,8 @@ from cs231n_jax.models import ModelConfig
 from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
 from cs231n_jax.optim.schedules import duration
 from cs231n_jax.tasks.base import TaskConfig
+from cs231n_jax.train.encoder import EncoderConfig
+from cs231n_jax.train.initial import InitialConfig
 from cs231n_jax.train.sharding import MeshConfig
 from cs231n_jax.train.snapshots import SnapshotConfig
 
@@ -53,6 +55,8 @@ class Config:
     task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    encoder: EncoderConfig = dataclasses.field(default_factory=EncoderConfig)
+    initial: InitialConfig = dataclasses.field(default_factory=InitialConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = dataclasses.field(default_factory=ScheduleConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)

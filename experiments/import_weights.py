@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
-from cs231n_jax.interop import caffe, files, torchvision
+from cs231n_jax.interop import files, published, torchvision
 from cs231n_jax.train import snapshots
 from experiments import model_options
 from experiments.overrides import UsageError
@@ -37,9 +37,7 @@ def main() -> None:
     elif _EXPORT.value:
         variables = files.from_flat(files.read(_WEIGHTS.value))
     else:
-        given = files.read(_WEIGHTS.value)
-        given = caffe.squeezenet(given) if caffe.FIRST in given else given
-        variables = torchvision.load(name, given, **options)
+        variables = published.renamed(files.read(_WEIGHTS.value), name, **options)
     arrays = torchvision.export(name, *variables, **options) if _EXPORT.value else files.to_flat(*variables)
     files.write(_OUT.value, arrays)
     numbers = sum(array.size for array in arrays.values())

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "report": {"typing", "metrics", "data"},
     "inspect": {"typing", "ops", "optim", "models", "metrics", "data", "tasks"},
     "config": {"typing", "optim", "models", "data", "tasks", "train"},
-    "train": {"typing", "ops", "optim", "models", "metrics", "data", "decode", "tasks", "report", "config"},
+    "train": {"typing", "ops", "optim", "models", "interop", "metrics", "data", "decode", "tasks", "report", "config"},
 }
 
 # other people's module -> the files and folders that may import it

@@ -100,7 +100,7 @@ class First:
                 f"data.limit is {count}, but {info.name} {info.split} has {len(source)} examples; "
                 f"give 1 to {len(source)}, or 0 for all"
             )
-        self._source, self._count, self.noticed = source, count, getattr(source, "noticed", {})
+        self.whole, self._count, self.noticed = source, count, getattr(source, "noticed", {})
         mark = f"{source.info.fingerprint}[:{count}]"
         self.info = dataclasses.replace(source.info, fingerprint=hashlib.sha256(mark.encode()).hexdigest())
 
@@ -110,7 +110,7 @@ class First:
     def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         if np.min(indices, initial=0) < 0 or np.max(indices, initial=-1) >= self._count:
             raise IndexError(f"indices must lie in 0 … {self._count - 1}, the first {self._count} examples")
-        return self._source[indices]
+        return self.whole[indices]
 
 
 MOST_PADDING = 4096
@@ -275,7 +275,9 @@ class PixelStatistics:
         self._counts = counts if self._counts is None else self._counts + counts
 
     def result(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """(mean, std) per channel, for pixels in 0 … 1."""
+        """(mean, std) per channel, for pixels in 0 … 1; of no pixels () and ()."""
+        if self._counts is None:
+            return (), ()
         total = [int(n) for n in self._counts.sum(axis=1)]
         first = [sum(v * int(n) for v, n in enumerate(row)) for row in self._counts]
         second = [sum(v * v * int(n) for v, n in enumerate(row)) for row in self._counts]

@@ -37,12 +37,15 @@ class Decoded:
         length: number of examples N.
         classes: names of the K labels.
         chunks: {"image": uint8 [n, H, W, C], "label": int32 [n]} in order, together N examples; made as they are read.
-            Of clips {"video": uint8 [n, T, H, W, C], "label": int32 [n], "frame_label": int32 [n, T]}.
+            Of clips {"video": uint8 [n, T, H, W, C], "label": int32 [n], "frame_label": int32 [n, T]}. Without labels
+            there are no classes; of images that are no bytes, but features, there is no mean and no std.
+        doing: what a person is told while they are made.
     """
 
     length: int
     classes: tuple[str, ...]
     chunks: Iterable[dict[str, np.ndarray]]
+    doing: str = "decoding"
 
 
 def directory() -> Path:
@@ -83,7 +86,7 @@ def open_cached(name: str, split: str, key: object, decode: Callable[[], Decoded
             source, damage = _load(entry, name, split)  # another process may have been faster
             if source is None:
                 if damage:
-                    print(f"the data cache {entry} is damaged ({damage}); decoding again", file=sys.stderr)
+                    print(f"the data cache {entry} is damaged ({damage}); making it again", file=sys.stderr)
                 _build(entry, name, split, decode(), alone=alone)
                 source, damage = _load(entry, name, split)
     if source is None:
@@ -153,7 +156,7 @@ def _lock(entry: Path) -> Iterator[bool]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"waiting for another process that decodes {entry.name}", file=sys.stderr)
+            print(f"waiting for another process that makes {entry.name}", file=sys.stderr)
             fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError:
             yield False
@@ -171,7 +174,7 @@ def _build(entry: Path, name: str, split: str, decoded: Decoded, *, alone: bool)
         with _writing():
             part.mkdir()
         with _Writer(part, decoded) as writer:
-            progress = _Progress(f"decoding {name} {split}", decoded.length)
+            progress = _Progress(f"{decoded.doing} {name} {split}", decoded.length)
             for chunk in decoded.chunks:
                 writer.add(chunk)
                 progress.show(writer.count)
@@ -225,7 +228,7 @@ class _Writer:
 
     def add(self, chunk: dict[str, np.ndarray]) -> None:
         chunk = {key: np.ascontiguousarray(array, array.dtype.newbyteorder("<")) for key, array in chunk.items()}
-        self._check_labels(chunk["label"])
+        self._check_labels(chunk.get("label", np.zeros(0, np.int32)))
         with _writing():
             if not self._files:
                 self._start(chunk)
@@ -237,8 +240,10 @@ class _Writer:
                     )
                 self._files[key].write(array.data)
                 self._hashes[key].update(array.data)
-        self._statistics.add(chunk["image" if "image" in chunk else "video"])
-        self.count += len(chunk["label"])
+        pixels = chunk["image" if "image" in chunk else "video"]
+        if pixels.dtype == np.uint8:
+            self._statistics.add(pixels)
+        self.count += len(pixels)
 
     def _check_labels(self, labels: np.ndarray) -> None:
         classes = len(self._decoded.classes)

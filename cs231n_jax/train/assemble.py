@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -19,7 +19,7 @@ from cs231n_jax.optim import OTHERS, GradientTransformation, chain, freeze, part
 from cs231n_jax.optim.schedules import duration
 from cs231n_jax.tasks import registry
 from cs231n_jax.tasks.base import Task
-from cs231n_jax.train import sharding, state
+from cs231n_jax.train import encoder, initial, sharding, state
 from cs231n_jax.train.snapshots import SnapshotConfig
 from cs231n_jax.typing import Schedule
 
@@ -78,8 +78,8 @@ class Assembly:
 
     def new_state(self) -> state.TrainState:
         """The state before the first update, on its devices."""
-        seed = self.config.seed
-        return state.create(self.task, self.optimizer, seed, self.batch_shapes, self.mesh, self.state_shapes)
+        shared = (self.task, self.optimizer, self.config.seed, self.batch_shapes, self.mesh, self.state_shapes)
+        return state.create(*shared, partial(initial.replaced, self.config.initial))
 
     @cached_property
     def state_shapes(self) -> state.TrainState:
@@ -115,7 +115,8 @@ def assemble(config: Config) -> Assembly:
     config.validate()
     if config.model.dtype is Precision.FLOAT64 and jnp.zeros((), float).dtype != jnp.float64:
         raise ValueError("model.dtype=float64 needs 64-bit jax: jax.config.update('jax_enable_x64', True) comes first")
-    train_source, eval_source = open_source(config.data, "train"), open_source(config.data, "eval")
+    encode = encoder.build(config.encoder, config.data)
+    train_source, eval_source = (encode(open_source(config.data, part)) for part in ("train", "eval"))
     pipeline = Pipeline(
         train_source,
         config.data.batch_size,
@@ -146,6 +147,7 @@ def assemble(config: Config) -> Assembly:
     _check_members(config.snapshots, total_steps, pipeline.steps_per_epoch)
     peaks = [factor * config.optimizer.learning_rate for factor in (1.0, *config.optimizer.rate_factors)]
     schedule, *groups = [config.schedule.build(peak, total_steps, pipeline.steps_per_epoch) for peak in peaks]
+    starts = _starts(config, total_steps, pipeline.steps_per_epoch)
     assembly = Assembly(
         config=config,
         train_source=train_source,
@@ -153,7 +155,7 @@ def assemble(config: Config) -> Assembly:
         pipeline=pipeline,
         task=registry.build(config.task, config.model, config.data, train_source.info),
         schedule=schedule,
-        optimizer=_optimizer(config, schedule, groups),
+        optimizer=_optimizer(config, schedule, groups, starts),
         mesh=mesh,
         total_steps=total_steps,
     )
@@ -179,12 +181,24 @@ def frozen_stages(config: Config) -> tuple[str, ...]:
     return tuple(config.model.options.get("frozen", ()))
 
 
-def _optimizer(config: Config, schedule: Schedule, groups: list[Schedule]) -> GradientTransformation:
+def _starts(config: Config, total_steps: int, steps_per_epoch: int) -> list[int]:
+    """The updates that the groups of the optimizer begin at."""
+    durations = {"total_steps": total_steps, "steps_per_epoch": steps_per_epoch}
+    starts = [duration(text, **durations) for text in config.optimizer.rate_starts]
+    if late := [start for start in starts if start >= total_steps]:
+        raise ValueError(
+            f"optimizer.rate_starts={config.optimizer.rate_starts}: a group that begins at update {late[0]} is never "
+            f"trained in a run of {total_steps}; begin earlier, or freeze it"
+        )
+    return starts
+
+
+def _optimizer(config: Config, schedule: Schedule, groups: list[Schedule], starts: list[int]) -> GradientTransformation:
     """The config's optimizer and, where asked for, a moving average of what it makes of the parameters.
 
     For the parameters of frozen stages there are no steps, no slots and no part in the norm.
     """
-    optimizer, frozen = config.optimizer.build(schedule, groups), frozen_stages(config)
+    optimizer, frozen = config.optimizer.build(schedule, groups, starts), frozen_stages(config)
     if frozen:
         rest = {"trained": (OTHERS, optimizer)}
         optimizer = partition({"frozen": (lambda path: stage_of(path) in frozen, freeze()), **rest})

@@ -93,7 +93,8 @@ def _check_same(runs: Sequence[tuple[Path, Config]]) -> None:
 
 def _essence(config: Config) -> dict[str, Any]:
     data = {name: value for name, value in to_json(config.data).items() if name not in OWN}
-    return {"task": config.task.name, "model": to_json(config.model), "data": data}
+    parts = {name: to_json(getattr(config, name)) for name in ("model", "encoder")}
+    return {"task": config.task.name, **parts, "data": data}
 
 
 def _other_data(a: tuple[Path, Config], b: tuple[Path, Config]) -> list[str]:

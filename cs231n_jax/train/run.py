@@ -7,7 +7,7 @@ from typing import Any
 
 from cs231n_jax.config import Config, to_json
 from cs231n_jax.report import plots
-from cs231n_jax.train import ensemble, processes, record, snapshots
+from cs231n_jax.train import ensemble, initial, processes, record, snapshots
 from cs231n_jax.train.assemble import Assembly, assemble
 from cs231n_jax.train.loop import Loop, Reporter
 from cs231n_jax.train.members import Member
@@ -86,7 +86,7 @@ def _note_environment(assembly: Assembly, workdir: Path, reporter: Reporter) -> 
                 reporter.line(f"{source.info.name} {source.info.split}: {count} {what}")
         if words := assembly.train_source.info.vocabularies:
             record.write_json(workdir / "vocabularies.json", {name: one.to_json() for name, one in words.items()})
-        record.write_json(path, now)
+        record.write_json(path, {**now, **initial.digest(assembly.config.initial)})
         return
     before = record.read_json(path)
     if before.get("data") != now["data"]:
@@ -94,6 +94,7 @@ def _note_environment(assembly: Assembly, workdir: Path, reporter: Reporter) -> 
             f"the data is not what the run in {workdir} began with ({before.get('data')} → {now['data']}): "
             "restore the data, or pass another --workdir"
         )
+    before.pop("initial", None)  # read at the beginning alone
     for difference in record.differences(before, now):
         reporter.line(f"the environment has changed since the run began, {difference}")
 

@@ -1,6 +1,7 @@
 """Everything a run needs to continue, as one pytree; everything random in it is computed, not stored."""
 
 import hashlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -33,6 +34,7 @@ def create(
     batch: Batch,
     mesh: Mesh,
     like: TrainState | None = None,
+    begin: Callable[[Params, ModelState], tuple[Params, ModelState]] | None = None,
 ) -> TrainState:
     """The state before the first update, made where it will live: leaf by leaf, each device getting its own shard.
 
@@ -43,6 +45,7 @@ def create(
         batch: arrays or jax.ShapeDtypeStructs of one batch; only shapes are looked at.
         mesh: the devices.
         like: what `shapes` gave for the same arguments, where it is at hand.
+        begin: drawn parameters and state -> those to begin with, on the host where they are others.
     """
     like = shapes(task, optimizer, batch, mesh) if like is None else like
 
@@ -50,6 +53,9 @@ def create(
         return sharding.put_state(leaves, mesh)
 
     params, model_state = task.init(seed, batch, place)
+    if begin:
+        params, model_state = begin(params, model_state)
+        params = place(params)
     model_state = place(model_state)  # a carry lies elsewhere than its shape alone says
     make_slots = jax.jit(optimizer.init, out_shardings=jax.tree.map(lambda x: x.sharding, like.opt_state))
     return TrainState(

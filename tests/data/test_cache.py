@@ -240,7 +240,7 @@ def test_a_second_process_waits_for_the_first(cache_dir):
     with lock.open("w") as held:  # this process plays the first
         fcntl.flock(held, fcntl.LOCK_EX)
         second = start(0)
-        assert "waiting for another process that decodes slow-train" in second.stderr.readline()
+        assert "waiting for another process that makes slow-train" in second.stderr.readline()
     assert finish(second)[0] == 20
 
 

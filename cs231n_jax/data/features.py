@@ -1,0 +1,72 @@
+"""Features of pictures in the place of the pictures: what a frozen network makes of them, computed elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from cs231n_jax.data.base import ArraySource, First, Info, Source, fingerprint
+from cs231n_jax.data.pictured import Pictured
+
+
+def pictures(source: Source) -> tuple[np.ndarray, str]:
+    """The pictures of a source, each once: (uint8 [I, H, W, C], SHA-256 of what they are).
+
+    Of the first examples of a source they are the pictures of all.
+
+    Raises:
+        ValueError: the source has none.
+    """
+    whole = source.whole if isinstance(source, First) else source
+    if isinstance(whole, Pictured):
+        return whole.images, fingerprint({"image": whole.images}, ())
+    images = whole.arrays.get("image") if isinstance(whole, ArraySource) else None
+    if images is None or images.dtype != np.uint8:
+        raise ValueError(
+            f"{source.info.name} has {', '.join(source.info.shapes)} and no pictures for a network to look at: set "
+            "encoder.model to '' for it"
+        )
+    return images, whole.info.fingerprint
+
+
+def put(source: Source, features: np.ndarray, mark: str) -> Source:
+    """The same source with features for pictures: batches have them as float32 in "image".
+
+    Args:
+        source: with I pictures.
+        features: float16 or float32 [I, …], in the order of `pictures`.
+        mark: what stands for the way they were computed; a part of the new fingerprint.
+    """
+    if isinstance(source, First):
+        return First(put(source.whole, features, mark), len(source))
+    whole: Any = source
+    info = _info(source.info, features, mark)
+    if isinstance(whole, Pictured):
+        rest = (whole.texts, features, whole.owner, whole.types, whole.noticed)
+        return _PicturedFeatures(whole.arrays, info, *rest)
+    return _Features({**whole.arrays, "image": features}, info, whole.noticed)
+
+
+def _info(info: Info, features: np.ndarray, mark: str) -> Info:
+    return dataclasses.replace(
+        info,
+        shapes={**info.shapes, "image": features.shape[1:]},
+        fingerprint=hashlib.sha256(f"{info.fingerprint} {mark}".encode()).hexdigest(),
+        mean=(),
+        std=(),
+    )
+
+
+class _Features(ArraySource):
+    """Features are kept narrow and handed out as float32, which is what models compute in."""
+
+    def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        batch = super().__getitem__(indices)
+        return {**batch, "image": batch["image"].astype(np.float32, copy=False)}
+
+
+class _PicturedFeatures(_Features, Pictured):
+    """Texts beside the features of the picture that each is about."""

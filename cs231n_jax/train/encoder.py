@@ -1,0 +1,177 @@
+"""A frozen network in front of the data: its features, computed once and kept on the disk, stand for the images."""
+
+# No `from __future__ import annotations` here: flag overrides read the types of the fields.
+import dataclasses
+import enum
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from cs231n_jax.data import DataConfig, Source, cache, features
+from cs231n_jax.data.base import fingerprint
+from cs231n_jax.interop import published
+from cs231n_jax.models import create, functional
+from cs231n_jax.ops import augment
+from cs231n_jax.train import weights
+
+VERSION = 1  # of what is kept: another number makes all of it anew
+BATCH = 32  # images at once; memory holds these and the largest maps of the network for them
+
+
+class Storage(enum.Enum):
+    """The type of number that features are kept as on the disk; batches hold float32."""
+
+    FLOAT16 = "float16"  # half the space; off by at most 2⁻¹¹ of the value (1/2048), below 6.1e-5 by at most 3.0e-8
+    FLOAT32 = "float32"  # as computed
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class EncoderConfig:
+    """A trained network whose features take the place of the images; without a model there is none.
+
+    Every image goes through it once, in inference, at the size that data.image_size gives and normalised as
+    data.normalize says; the features are kept in the cache of data, by a key of the images, the weights and all of
+    this. The model that is trained then reads "image" as features, float32 [N, h, w, D] or [N, D], and no parameter of
+    the encoder is in its snapshots. Images cannot be augmented, since they are not looked at again.
+
+    Args:
+        model: the network's name; "" for none.
+        options: its options, where they are not the defaults; those that change shapes have to be the weights' own.
+        weights: a file that experiments.import_weights reads or writes, or a run directory, whose newest snapshot is
+            taken; a relative path is looked for in the working directory and then in $CS231N_WEIGHTS_DIR.
+        stage: which features, such as "stage3" or "pre_logits".
+        pooled: their mean over all places, [D] in place of [h, w, D].
+        storage: how they are kept.
+    """
+
+    model: str = ""
+    options: dict = dataclasses.field(default_factory=dict)
+    weights: str = ""
+    stage: str = ""
+    pooled: bool = False
+    storage: Storage = Storage.FLOAT16
+
+    def validate(self) -> None:
+        """Refuse what no run can use; raises ValueError with the field and its value."""
+        given = [f.name for f in dataclasses.fields(self) if getattr(self, f.name) != getattr(EncoderConfig(), f.name)]
+        if not self.model:
+            if given:
+                raise ValueError(
+                    f"encoder.{given[0]} is given without encoder.model: name the network, or leave it out"
+                )
+            return
+        for field in ("weights", "stage"):
+            if not getattr(self, field):
+                raise ValueError(f"encoder.{field} is empty: say which of encoder.model={self.model!r}")
+        if (reads := create(self.model, **self.options).reads) != ("image",):
+            raise ValueError(f"encoder.model={self.model!r} reads {', '.join(reads)}: give a model of images")
+
+
+def build(config: EncoderConfig, data: DataConfig) -> Callable[[Source], Source]:
+    """The function that puts features in the place of a source's images; without an encoder it changes nothing.
+
+    Raises:
+        FileNotFoundError: there are no such weights.
+        ValueError: the config is wrong, its weights are damaged or another model's, or images are to be augmented.
+            When a source is given: it has no images, they do not fit the network, or there is no such stage.
+    """
+    config.validate()
+    if not config.model:
+        return lambda source: source
+    if data.augment != "none":
+        raise ValueError(
+            f"data.augment={data.augment!r} changes images in training, and the features of encoder.model="
+            f"{config.model!r} are computed once: set data.augment=none, or train without an encoder"
+        )
+    return _Encoder(config, data)
+
+
+class _Encoder:
+    """A network with its weights."""
+
+    def __init__(self, config: EncoderConfig, data: DataConfig):
+        self.config, self.data, self.model = config, data, create(config.model, **config.options)
+        params, state = weights.load("encoder.weights", config.weights, config.model, config.options)
+        self.given = published.flat({"params": params, **state})
+
+    def __call__(self, source: Source) -> Source:
+        """The same source with features for images, from the cache or computed into it."""
+        images, content = features.pictures(source)
+        normalisation = self.data.statistics(source.info)
+        params, state, used = self._fitted(images.shape[1:])
+        self._refuse_stage(images.shape[1:])
+        what = {**dataclasses.asdict(self.config), "weights": fingerprint(used, ()), "storage": self._dtype.name}
+        mark = hashlib.sha256(json.dumps([VERSION, what, normalisation], sort_keys=True).encode()).hexdigest()
+
+        def computed() -> cache.Decoded:
+            chunks = self._computed(images, (params, state), normalisation)
+            return cache.Decoded(len(images), (), chunks, doing="encoding")
+
+        name = f"{source.info.name} {self.config.model} {self.config.stage}"
+        kept = cache.open_cached(name, source.info.split, [mark, content], computed)
+        return features.put(source, kept.arrays["image"], mark)
+
+    @property
+    def _dtype(self) -> np.dtype:
+        return np.dtype(self.config.storage.value)
+
+    def _example(self, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((1, *shape), np.float32)
+
+    def _fitted(self, shape: tuple[int, ...]) -> tuple[Any, Any, dict[str, np.ndarray]]:
+        """Parameters and state in the form of the network, for images of a shape, and both by path."""
+        params, state = functional.shapes(self.model, self._example(shape))
+        tree = {"params": params, **state}
+        wanted = published.flat(tree)
+        try:
+            published.check(self.given, wanted)
+        except ValueError as error:
+            raise ValueError(
+                f"encoder.weights={self.config.weights!r} is not of encoder.model={self.config.model!r} with these "
+                f"options: {error}"
+            ) from None
+        used = {path: np.asarray(self.given[path], leaf.dtype) for path, leaf in wanted.items()}
+        variables = jax.tree.unflatten(jax.tree.structure(tree), list(used.values()))
+        return variables.pop("params"), variables, used
+
+    def _refuse_stage(self, shape: tuple[int, ...]) -> None:
+        """Refuse features that the network does not have, or that have no places to pool."""
+        config, found = self.config, functional.outputs(self.model, self._example(shape), method="features")
+        if config.stage not in found:
+            have = [*self.model.stages, *(name for name in found if name not in self.model.stages)]
+            raise ValueError(
+                f"encoder.stage={config.stage!r}: {config.model} has no such features; it has {', '.join(have)}"
+            )
+        if config.pooled and len(found[config.stage].shape) < 3:
+            raise ValueError(
+                f"encoder.pooled=True, but {config.stage} of {config.model} has no places: set it to False"
+            )
+
+    def _computed(self, images: np.ndarray, variables: Any, normalisation: Any) -> Iterator[dict[str, np.ndarray]]:
+        """The features of all images in order, a batch at a time."""
+
+        @jax.jit
+        def of_batch(variables: Any, batch: jax.Array) -> jax.Array:
+            pixels = augment.standardize(batch, *normalisation)
+            found = functional.apply(self.model, *variables, pixels, method="features")[0][self.config.stage]
+            return found.mean(axis=tuple(range(1, found.ndim - 1))) if self.config.pooled else found
+
+        variables = jax.device_put(variables)
+        for start in range(0, len(images), BATCH):
+            some = images[start : start + BATCH]
+            full = np.concatenate([some, np.repeat(some[-1:], BATCH - len(some), axis=0)])
+            yield {"image": self._kept(np.asarray(of_batch(variables, full))[: len(some)])}
+
+    def _kept(self, found: np.ndarray) -> np.ndarray:
+        """The features as they are kept."""
+        largest = float(np.abs(found).max())
+        if not largest <= float(np.finfo(self._dtype).max):  # NaN too
+            raise ValueError(
+                f"features of encoder.stage={self.config.stage!r} reach {largest:g}, more than {self._dtype} holds: "
+                "set encoder.storage=float32, or mend the weights"
+            )
+        return found.astype(self._dtype)
