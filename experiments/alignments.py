@@ -59,7 +59,7 @@ def aligned(
     tokens, ends, _ = jax.device_get(generate_many.search(how, settings)(weights, batch))
     begin = np.full((len(tokens), 1), task.target.specials["<bos>"], np.int32)
     batch |= {"target": np.concatenate([begin, tokens], 1)}
-    alphas = jax.device_get(jax.jit(task.alignment)(weights[0], batch))
+    alphas = jax.device_get(jax.jit(task.alignment)(*weights, batch))
     rows = zip(source, lengths, tokens, ends, alphas)
     return [(pieces(task.source, s[:n]), pieces(task.target, y[:m]), alpha[:m, :n]) for s, n, y, m, alpha in rows]
 

@@ -31,6 +31,11 @@ class ModelRow(NamedTuple):
         return registry.VARIANTS[self.name].dtype == "int32"
 
     @property
+    def writes(self) -> bool:
+        """Whether it scores the next token at each place of a text."""
+        return not {"start", "target"}.isdisjoint(self.reads)
+
+    @property
     def reads(self) -> tuple[str, ...]:
         """The arrays of a batch that the model is called on."""
         return registry.VARIANTS[self.name].module.reads
@@ -42,6 +47,7 @@ class ModelRow(NamedTuple):
 
 
 _BOTTLENECK = {"blocks": (1, 2), "width": 4}
+_SEEN = {"backbone": "lenet5", "stage": "stage1", "hidden": 5, "embedding": 4, "drop_rate": 0.2}
 # Four of nine inception modules: every stage, two in one of them, both auxiliary heads.
 INCEPTIONS = ("stage3_a", "stage4_a", "stage4_d", "stage5_a")
 
@@ -93,6 +99,10 @@ MODELS = (
     ModelRow("seq2seq_lstm", {"hidden": 6, "embedding": 4, "source_size": 10, "drop_rate": 0.2}, (3, 6)),
     ModelRow("seq2seq_lstm_general", {"hidden": 6, "embedding": 4, "source_size": 10}, (3, 6)),
     ModelRow("seq2seq_gru_additive", {"hidden": 6, "embedding": 4, "source_size": 10, "drop_rate": 0.2}, (3, 6)),
+    ModelRow("captioner_lstm", {**_SEEN, "backbone": "convnet", "stage": "stage2"}, (3, 8, 8, 3)),
+    ModelRow("attention_captioner", {**_SEEN, "attended": 3}, (3, 16, 16, 3)),
+    ModelRow("vqa_product", {**_SEEN, "vocabulary": 10}, (3, 16, 16, 3)),
+    ModelRow("vqa_stacked2", {**_SEEN, "vocabulary": 10, "attended": 3}, (3, 16, 16, 3)),
 )
 
 

@@ -90,6 +90,19 @@ def fit(image: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC)).reshape(size, size, channels)
 
 
+def read_image(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """An image file as uint8 of this shape, [H, W, C] with 1 or 3 channels; cut and resized where that is a square.
+
+    Raises:
+        ValueError: the file is no image, or not of this shape.
+    """
+    height, width, channels = shape
+    pixels = fit(_read(path, "L" if channels == 1 else "RGB"), height if height == width else 0)
+    if pixels.shape != tuple(shape):
+        raise ValueError(f"{path} has shape {list(pixels.shape)}, and the model takes {list(shape)}: resize it")
+    return pixels
+
+
 def _npz_splits(path: Path) -> dict[str, tuple[str, str]]:
     """{split: (key of the images, key of the labels)}."""
     try:

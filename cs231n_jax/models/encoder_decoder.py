@@ -1,22 +1,21 @@
 """The halves of a translator as modules: an encoder in both directions, a decoder that may attend at each step."""
 
-from typing import Literal
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from cs231n_jax.models.base import Mode
 from cs231n_jax.models.layers import declare, dropout, parameter
-from cs231n_jax.models.recurrent_layers import KINDS, Recurrent, State, WeightsInit, embedded, layer_specs
+from cs231n_jax.models.recurrent_layers import KINDS, CellName, Recurrent, State, WeightsInit, embedded, layer_specs
 from cs231n_jax.ops import cells, init
 from cs231n_jax.ops.attention import Memory
-from cs231n_jax.ops.attentive import AttentiveWeights, attentive
+from cs231n_jax.ops.attentive import AttentiveWeights, Gate, attentive
 from cs231n_jax.ops.cells import GruWeights, Weights
 from cs231n_jax.ops.precision import at_least_float32
 from cs231n_jax.typing import Array
 
-CellName = Literal["lstm", "gru"]
-CELLS = {"lstm": cells.LSTM, "gru": cells.GRU}
+CELLS = {"lstm": cells.LSTM, "gru": cells.GRU}  # of layers that attend at each step
 
 
 class Half(nn.Module):
@@ -50,27 +49,40 @@ class Encoder(Half):
         return jnp.concatenate((ahead, back), -1), state
 
 
+class Decoded(NamedTuple):
+    """What a decoder makes of M = N·B rows of T tokens, N memories."""
+
+    h: Array  # outputs [M, T, H]
+    context: Array | None  # what an attentive layer read [M, T, D]
+    alpha: Array | None  # where, [M, T, L]
+    words: Array  # the vectors of the tokens [M, T, embedding]
+    state: State  # after the last step
+
+
 class Decoder(Half):
-    """Tokens [N·B, T] -> outputs [N·B, T, H]; of an attentive layer also contexts and weights, else None; the state."""
+    """Tokens [N·B, T] -> outputs, and what else there is; without an attentive layer no memory is needed."""
 
     attentive: bool
+    gated: bool = False  # what an attentive layer reads goes through a gate
 
     @nn.compact
-    def __call__(
-        self, x: Array, state: State, memory: Memory, mode: Mode
-    ) -> tuple[Array, Array | None, Array | None, State]:
-        """Run over all steps."""
-        x = self.embedded(x, mode)
-        if self.attentive:
-            return self._attentive(x, state, memory)
+    def __call__(self, x: Array, state: State, memory: Memory | None, mode: Mode, dtype: Any = None) -> Decoded:
+        """Run over all steps, in this dtype or that of the parameters."""
+        words = self.embedded(x, mode)
+        words = words.astype(dtype or words.dtype)
+        if self.attentive and memory is not None:
+            h, context, alpha, state = self._attentive(words, state, memory)
+            return Decoded(h, context, alpha, words, state)
         layer = Recurrent(self.hidden, self.cell, self.weights_init, self.forget_bias, name="layer")
-        h, state = layer(x, state)
-        return h, None, None, state
+        h, state = layer(words, state)
+        return Decoded(h, None, None, words, state)
 
     def _attentive(self, x: Array, state: State, memory: Memory) -> tuple[Array, Array, Array, State]:
         depth, width = self.embedding + memory.values.shape[-1], memory.keys.shape[-1]
         specs = layer_specs(self.cell, depth, self.hidden, self.weights_init, self.forget_bias)
         scores = {"query": init.lecture_xavier((self.hidden, width)), "vector": init.normal((width,), width**-0.5)}
+        gate = {"gate": init.lecture_xavier((self.hidden, 1)), "gate_bias": init.constant((1,), 0.0)}
+        scores |= gate if self.gated else {}
         if self.is_initializing():
             declare(self, {**specs, **scores})
             (n, steps), like = x.shape[:2], memory.values
@@ -79,8 +91,9 @@ class Decoder(Half):
             return h, context, alpha, state
         values = [parameter(self, name, spec).astype(x.dtype) for name, spec in specs.items()]
         layer = GruWeights(*values) if self.cell == "gru" else Weights(*values)
-        query, vector = (parameter(self, name, spec).astype(x.dtype) for name, spec in scores.items())
+        query, vector, *rest = (parameter(self, name, spec).astype(x.dtype) for name, spec in scores.items())
+        weights = AttentiveWeights(layer, query, vector, Gate(*rest) if rest else None)
         parts = KINDS[self.cell].parts
         given = tuple(state[part].astype(x.dtype if part == "h" else at_least_float32(x.dtype)) for part in parts)
-        h, context, alpha, last = attentive(CELLS[self.cell], x, AttentiveWeights(layer, query, vector), given, memory)
+        h, context, alpha, last = attentive(CELLS[self.cell], x, weights, given, memory)
         return h, context, alpha, dict(zip(parts, (part.astype(at_least_float32(part.dtype)) for part in last)))

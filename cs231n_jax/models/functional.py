@@ -200,14 +200,21 @@ def calls(model: nn.Module, *inputs: Any) -> list[Call]:
     """
     found: list[Call] = []
     params = specs(model, *inputs)["params"]
+    within: list[tuple[str, ...]] = [()]  # where a model stands that is called inside another as a pure function
 
     def record(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        if context.method_name != "__call__":
+            return call(*args, **kwargs)
+        path = (*within[-1], *context.module.path)
+        nests = getattr(context.module, "nests", False)
+        within.extend([path] * nests)
         output = call(*args, **kwargs)
-        own = _own_specs(params, context.module.path)
-        if own and context.method_name == "__call__" and not context.module.is_initializing():
+        del within[len(within) - nests :]
+        own = _own_specs(params, path)
+        if own and not context.module.is_initializing():
             kind = type(context.module).__name__
             shape = jax.tree.leaves(output)[0].shape  # of a recurrent layer: its outputs, without the state
-            found.append(Call("/".join(context.module.path), kind, shape, own))
+            found.append(Call("/".join(path), kind, shape, own))
         return output
 
     with nn.intercept_methods(record):

@@ -95,6 +95,11 @@ def embedded(module: nn.Module, name: str, tokens: Array, entries: int, features
     return jnp.take(parameter(module, name, spec), tokens, axis=0, mode="fill")
 
 
+def some_tokens(n: int, entries: int) -> Array:
+    """Tokens [n, 3] for a model that is called without any, to see the shapes of things."""
+    return jnp.broadcast_to(jnp.minimum(jnp.arange(3, dtype=jnp.int32), entries - 1), (n, 3))
+
+
 def zeros(cell: CellName, n: int, features: int, dtype: str = "float32") -> State:
     """The state of n sequences before their first step."""
     return {part: jnp.zeros((n, features), dtype) for part in KINDS[cell].parts}

@@ -12,6 +12,7 @@ import numpy as np
 
 from cs231n_jax.models import (
     alexnet,
+    captioner,
     char_lm,
     convnet,
     densenet,
@@ -29,6 +30,7 @@ from cs231n_jax.models import (
     seq2seq,
     squeezenet,
     vgg,
+    vqa,
 )
 from cs231n_jax.models.base import Model, Variant
 from cs231n_jax.models.option_types import checked
@@ -52,6 +54,8 @@ _FAMILIES = (
     sentiment,
     lrcn,
     seq2seq,
+    captioner,
+    vqa,
 )
 VARIANTS: dict[str, Variant] = {name: row for family in _FAMILIES for name, row in family.VARIANTS.items()}
 
@@ -111,15 +115,15 @@ def create(name: str, **given: Any) -> Model:
         if key not in free:
             fixed = _row(name).options
             reason = f"is fixed to {fixed[key]!r} by the name" if key in fixed else "does not exist"
-            raise ValueError(f"option {key!r} of model {name!r} {reason}{_nearest(key, free)}; it has {sorted(free)}")
+            raise ValueError(f"option {key!r} of model {name!r} {reason}{nearest(key, free)}; it has {sorted(free)}")
     row = _row(name)
     kinds = {f.name: f.type for f in dataclasses.fields(row.module)}
     given = {key: checked(name, key, value, kinds[key], free[key]) for key, value in given.items()}
-    model = row.module(name=name, **row.options, **{**row.defaults, **given})
+    model = row.module(parent=None, name=name, **row.options, **{**row.defaults, **given})  # nobody's part
     model.validate()
     for stage in given.get("frozen", ()):
         if stage not in model.stages:
-            near = _nearest(stage, model.stages)
+            near = nearest(stage, model.stages)
             raise ValueError(f"model {name!r} has no stage {stage!r} to freeze{near}; it has {', '.join(model.stages)}")
     if model.ghost_batch and not has_batch_norm(model, row.input_shape):
         raise ValueError(
@@ -145,10 +149,11 @@ def parameter_count(name: str, **given: Any) -> int:
 
 def _row(name: str) -> Variant:
     if not isinstance(name, str) or name not in VARIANTS:
-        raise ValueError(f"unknown model {name!r}{_nearest(name, VARIANTS)}; models: {', '.join(names())}")
+        raise ValueError(f"unknown model {name!r}{nearest(name, VARIANTS)}; models: {', '.join(names())}")
     return VARIANTS[name]
 
 
-def _nearest(given: str, allowed: Any) -> str:
+def nearest(given: str, allowed: Any) -> str:
+    """A hint at what may have been meant, or nothing."""
     near = difflib.get_close_matches(str(given), list(allowed), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""

@@ -11,9 +11,9 @@ from typing import Literal
 import jax.numpy as jnp
 
 from cs231n_jax.models.base import Model, Variant
-from cs231n_jax.models.encoder_decoder import CellName, Decoder, Encoder
+from cs231n_jax.models.encoder_decoder import Decoder, Encoder
 from cs231n_jax.models.layers import Dense, dropout
-from cs231n_jax.models.recurrent_layers import State, WeightsInit
+from cs231n_jax.models.recurrent_layers import CellName, State, WeightsInit
 from cs231n_jax.ops import attention, init
 from cs231n_jax.ops.attention import Memory
 from cs231n_jax.typing import Array
@@ -133,7 +133,7 @@ class Seq2Seq(Model):
     def _decoded(
         self, tokens: Array, state: State, memory: Memory, train: bool, noise: bool
     ) -> tuple[dict[str, Array], State]:
-        h, context, alpha, state = self.decoder(tokens, state, memory, self.mode("decoder", train, noise))
+        h, context, alpha, _, state = self.decoder(tokens, state, memory, self.mode("decoder", train, noise))
         features = {"decoder": h}
         if self.score in ("dot", "general"):
             context, alpha = self._read(h, memory)

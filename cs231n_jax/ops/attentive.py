@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -13,12 +14,20 @@ from cs231n_jax.ops.attention import Memory
 from cs231n_jax.ops.cells import Cell, GruWeights, Weights
 
 
+class Gate(NamedTuple):
+    """β_t = σ(h_{t−1}·weights + bias): how much of what is read goes on, one number a row."""
+
+    weights: Array  # f_β [H, 1]
+    bias: Array  # [1]
+
+
 class AttentiveWeights(NamedTuple):
     """Parameters of the layer; A is the width of the memory's keys."""
 
     cell: Weights | GruWeights  # its input [E + D, G·H] takes [x_t; context_t]
     query: Array  # W_a [H, A]
     vector: Array  # v_a [A]
+    gate: Gate | None = None  # None: β_t = 1
 
 
 def attentive(
@@ -28,9 +37,9 @@ def attentive(
     state: tuple[Array, ...],
     memory: Memory,
 ) -> tuple[Float[Array, "m t h"], Float[Array, "m t d"], Float[Array, "m t l"], tuple[Array, ...]]:
-    """Run the decoder of Bahdanau et al. over sequences.
+    """Run the decoder of Bahdanau et al. over sequences; with a gate, that of Xu et al.
 
-    α_t = softmax_l(v_a · tanh(W_a·h_{t−1} + key_l)),   c_t = Σ_l α_tl·value_l,   h_t = cell([x_t; c_t], h_{t−1})
+    α_t = softmax_l(v_a · tanh(W_a·h_{t−1} + key_l)),   c_t = β_t·Σ_l α_tl·value_l,   h_t = cell([x_t; c_t], h_{t−1})
 
     Args:
         cell: `cells.LSTM` or `cells.GRU`.
@@ -45,7 +54,8 @@ def attentive(
     Raises:
         ValueError: M is no multiple of N.
 
-    Reference: Bahdanau, Cho, Bengio 2015, sections 3.1 and A.1.2, where the cell is a GRU.
+    Reference: Bahdanau, Cho, Bengio 2015, sections 3.1 and A.1.2, where the cell is a GRU and β_t = 1; Xu et al. 2015,
+    "Show, Attend and Tell", section 4.2.1 (the gate β_t = σ(f_β(h_{t−1}))) and equations 1 to 3, where it is an LSTM.
     """
     rows, memories = x.shape[0], memory.keys.shape[0]
     if rows % memories:
@@ -62,9 +72,17 @@ def attentive(
         scores = attention.additive(query, memory.keys, weights.vector)
         alpha = attention.weigh(scores, memory.lengths)
         context = attention.read(alpha, memory.values).reshape(rows, -1)
+        if weights.gate is not None:
+            context = _beta(weights.gate, state[0]).astype(context.dtype) * context
         new, _ = cells.advance(cell, z + cells.product(context, into[width:]), state, hidden, hidden_bias)
         return new, (new[0], context, alpha.reshape(rows, -1))
 
     last, steps = lax.scan(step, state, jnp.swapaxes(ahead, 0, 1))
     outputs, contexts, alphas = (jnp.swapaxes(each, 0, 1) for each in steps)
     return outputs, contexts, alphas, last
+
+
+def _beta(gate: Gate, h: Array) -> Array:
+    """[M, H] -> [M, 1], in at least float32."""
+    z = cells.product(h, gate.weights)
+    return jax.nn.sigmoid(z + cells.over(gate.bias, z))

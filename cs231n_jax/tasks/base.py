@@ -76,6 +76,7 @@ class TaskConfig:
     margin: float = 1.0  # svm, squared_svm
     l1: float = 0.0  # off: 0
     l2: float = 0.0  # off: 0
+    attention_spread: float = 0.0  # captioning with attention: λ of the term that lets no place be passed over; off: 0
 
     def validate(self) -> None:
         """Refuse values out of range, and those that the loss does not read."""
@@ -83,7 +84,7 @@ class TaskConfig:
             raise ValueError(f"task.loss={self.loss!r} must be one of {', '.join(map(str, Loss))}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"task.label_smoothing={self.label_smoothing} is outside [0, 1)")
-        for field in ("margin", "l1", "l2"):
+        for field in ("margin", "l1", "l2", "attention_spread"):
             if not 0 <= getattr(self, field) < math.inf:
                 raise ValueError(f"task.{field}={getattr(self, field)} must be finite and at least 0")
         if self.loss is Loss.SOFTMAX and self.margin != 1:

@@ -25,7 +25,8 @@ class Classification:
     A model reads "image", uint8 [N, H, W, C]; or "token" and "length", int32 [N, T] and [N]; or "video", uint8
     [N, T, H, W, C]. Further scores that it gives, such as one for each frame against "frame_label", int32 [N, T], have
     metrics of their own, of which each example counts once; those with a weight in `model.auxiliary` add their mean
-    over an example, so weighted, to its training loss.
+    over an example, so weighted, to its training loss. With `open_answers` an example with the label −1 is in no loss,
+    and wrong.
     """
 
     model: Any
@@ -37,6 +38,7 @@ class Classification:
     scored_by: LossFunction = losses.softmax_cross_entropy  # without smoothing
     l1: float = 0.0  # strengths of the penalties on kernels, in training
     l2: float = 0.0
+    open_answers: bool = False  # a label −1 stands for an answer that is no class
 
     def init(
         self, seed: int, batch: Batch, place: Callable[[list[np.ndarray]], list[Any]] = jax.device_put
@@ -63,10 +65,11 @@ class Classification:
         outputs, model_state = functional.apply(
             self.model, params, model_state, *inputs, key=noise_key, train=train, method="features"
         )
-        per_example = self._per_example(outputs["logits"], batch["label"])
+        labels, mask = self._answered(batch)
+        per_example = self._per_example(outputs["logits"], labels)
         metrics: Metrics = {}
         for head, name in self.model.answers.items():
-            found = classification_metrics(outputs[head], batch, self.scored_by, name)
+            found = classification_metrics(outputs[head], batch, self.scored_by, name, self.open_answers)
             metrics |= {name.removesuffix("label") + metric: value for metric, value in found.items()}
         if train:
             for head, weight in self.model.auxiliary.items():
@@ -76,7 +79,7 @@ class Classification:
                 kernels = penalties.weights(given)
                 penalty = penalties.elastic(kernels, l1_strength=self.l1, l2_strength=self.l2)
                 per_example += jnp.broadcast_to(penalty.astype(per_example.dtype), per_example.shape)
-        return Mean.of(per_example, batch.get("mask")), (model_state, metrics)
+        return Mean.of(per_example, mask), (model_state, metrics)
 
     def predict(
         self, params: Params, model_state: ModelState, batch: Batch, *, key: Key | None = None, noise: bool = False
@@ -114,13 +117,19 @@ class Classification:
     def _standardize(self, images: Array) -> Array:
         return augment.standardize(images, self.mean, self.std, jnp.dtype(self.dtype))
 
+    def _answered(self, batch: Batch) -> tuple[Array, Array | None]:
+        """The labels, and which examples the loss is of."""
+        return answered(batch["label"], batch.get("mask")) if self.open_answers else (batch["label"], batch.get("mask"))
+
     def _per_example(self, logits: Array, labels: Array) -> Array:
         if self.label_smoothing:
             return losses.softmax_cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         return self.scored_by(logits, labels)
 
 
-def classification_metrics(logits: Array, batch: Batch, scored_by: LossFunction, target: str = "label") -> Metrics:
+def classification_metrics(
+    logits: Array, batch: Batch, scored_by: LossFunction, target: str = "label", open_answers: bool = False
+) -> Metrics:
     """loss: without smoothing and penalties; accuracy: share of scores whose largest is the label's.
 
     Args:
@@ -128,11 +137,19 @@ def classification_metrics(logits: Array, batch: Batch, scored_by: LossFunction,
         batch: has the labels [N] or [N, T], and perhaps a mask [N].
         scored_by: the loss.
         target: the name of the labels.
+        open_answers: a label −1 is wrong whatever is said, and has no loss.
     """
     labels, mask = batch[target], batch.get("mask")
-    loss = scored_by(logits, labels)
+    known, counted = answered(labels, mask) if open_answers else (labels, mask)
+    loss = scored_by(logits, known)
     correct = (jnp.argmax(logits, axis=-1).astype(labels.dtype) == labels).astype(loss.dtype)
-    return {"loss": Mean.of(_of_examples(loss), mask), "accuracy": Mean.of(_of_examples(correct), mask)}
+    return {"loss": Mean.of(_of_examples(loss), counted), "accuracy": Mean.of(_of_examples(correct), mask)}
+
+
+def answered(labels: Array, mask: Array | None) -> tuple[Array, Array]:
+    """Labels [N] with a class for −1, any, and the mask [N] without those: what a loss can be taken of."""
+    there = labels >= 0
+    return jnp.maximum(labels, 0), there if mask is None else mask * there.astype(mask.dtype)
 
 
 def _of_examples(values: Array) -> Array:

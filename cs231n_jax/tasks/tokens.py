@@ -47,27 +47,38 @@ class Tokens:
         self, seed: int, batch: Batch, place: Callable[[list[np.ndarray]], list[Any]] = jax.device_put
     ) -> tuple[Params, ModelState]:
         """Drawn parameters, and a carry of zeros where there is one; in float64 the float32 draws, widened."""
-        read = batch[self.model.reads[0]]
-        return functional.init(self.model, seed, read, place=lambda leaves: place(self._widen(leaves)))
+        inputs = jax.eval_shape(self.given, batch)
+        return functional.init(self.model, seed, *inputs, place=lambda leaves: place(self._widen(leaves)))
 
     def shapes(self, batch: Batch) -> tuple[Params, ModelState]:
         """What `init` would give, as jax.ShapeDtypeStructs."""
-        return jax.eval_shape(self._widen, functional.shapes(self.model, batch[self.model.reads[0]]))
+        return jax.eval_shape(self._widen, functional.shapes(self.model, *jax.eval_shape(self.given, batch)))
 
     def loss(
         self, params: Params, model_state: ModelState, batch: Batch, *, key: Key | None, train: bool
     ) -> tuple[Mean, tuple[ModelState, Metrics]]:
-        """The loss, in training with label smoothing; the metrics are without."""
+        """The loss, in training with label smoothing and `regularized`; the metrics are without."""
         key = key if train else None
         inputs = (self._narrowed(params), model_state, *self.fed(batch))
-        logits, model_state = functional.apply(self.model, *inputs, key=key, train=train, noise=key is not None)
+        features, model_state = functional.apply(
+            self.model, *inputs, key=key, train=train, noise=key is not None, method="features"
+        )
+        logits = features["logits"]
         targets, counted = self.labels(batch)
         nats = losses.softmax_cross_entropy(logits, targets)
         right = jnp.argmax(logits, axis=-1).astype(targets.dtype) == targets
         metrics = {"loss": Mean.of(nats, counted), "accuracy": Mean.of(right.astype(nats.dtype), counted)}
         if train and self.label_smoothing:
             nats = losses.softmax_cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
-        return Mean.of(nats, counted), (model_state, metrics)
+        loss = Mean.of(nats, counted)
+        if train:
+            loss = self.regularized(loss, features, counted)
+        return loss, (model_state, metrics)
+
+    def regularized(self, loss: Mean, features: dict[str, Array], counted: Array) -> Mean:
+        """The training loss with the terms that a task adds to it; here there are none."""
+        del features, counted
+        return loss
 
     def predict(
         self, params: Params, model_state: ModelState, batch: Batch, *, key: Key | None = None, noise: bool = False

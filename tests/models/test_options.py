@@ -143,6 +143,7 @@ LAYOUTS = [
 
 def test_every_family_has_a_smallest_image():
     others = ("mlp", "char_lm", "seq2seq_lstm", "sentiment", "lrcn")  # of no images, or of several
+    others += ("captioner_lstm", "attention_captioner", "vqa_product")  # of those that their backbone takes
     modules = {registry.VARIANTS[name].module for name in (*(name for name, _, _ in LAYOUTS), *others)}
     assert modules == {row.module for row in registry.VARIANTS.values()}
 

@@ -8,7 +8,7 @@ from jax.test_util import check_grads
 
 from cs231n_jax.ops import attention, cells
 from cs231n_jax.ops.attention import Memory
-from cs231n_jax.ops.attentive import AttentiveWeights, attentive
+from cs231n_jax.ops.attentive import AttentiveWeights, Gate, attentive
 from cs231n_jax.ops.cells import GruWeights, Weights
 from tests.references import attention as reference
 from tests.references import recurrent
@@ -78,12 +78,13 @@ def test_sums_in_bfloat16_are_taken_in_float32():
     assert attention.read(attention.weigh(scores), normal(N, L, D, dtype="bfloat16")).dtype == jnp.bfloat16
 
 
-def layer(cell, rows):
+def layer(cell, rows, gated=False):
     """x, weights, state and memory of the attentive layer."""
     gates = {"lstm": 4, "gru": 3}[cell]
     into = [normal(E + D, gates * H), normal(H, gates * H), normal(gates * H)]
     kind = GruWeights(*into, normal(H)) if cell == "gru" else Weights(*into)
-    weights = AttentiveWeights(kind, normal(H, K), normal(K, seed=1))
+    gate = Gate(normal(H, 1), normal(1)) if gated else None
+    weights = AttentiveWeights(kind, normal(H, K), normal(K, seed=1), gate)
     state = tuple(normal(rows, H, seed=i) for i in range(2 if cell == "lstm" else 1))
     return normal(rows, T, E), weights, state, Memory(normal(N, L, K), normal(N, L, D), jnp.asarray(LENGTHS))
 
@@ -91,10 +92,11 @@ def layer(cell, rows):
 CELLS = {"lstm": cells.LSTM, "gru": cells.GRU}
 
 
+@pytest.mark.parametrize("gated", [False, True], ids=["open", "gated"])
 @pytest.mark.parametrize("each", [1, 2], ids=["one", "beams"])
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_attentive_layer_is_the_reference(cell, each, x64):
-    x, weights, state, memory = layer(cell, N * each)
+def test_the_attentive_layer_is_the_reference(cell, each, gated, x64):
+    x, weights, state, memory = layer(cell, N * each, gated)
     outputs, contexts, alphas, last = jax.jit(lambda *given: attentive(CELLS[cell], *given))(x, weights, state, memory)
     keys, values = np.asarray(memory.keys), np.asarray(memory.values)
     for row in range(N * each):
@@ -104,6 +106,10 @@ def test_the_attentive_layer_is_the_reference(cell, each, x64):
             query = now[0] @ np.asarray(weights.query)
             alpha = reference.softmax(reference.additive(query, keys[n, :there], np.asarray(weights.vector)))
             read = reference.context(alpha, values[n])
+            if gated:
+                read = read * recurrent.sigmoid(
+                    now[0] @ np.asarray(weights.gate.weights) + np.asarray(weights.gate.bias)
+                )
             joined = np.concatenate([np.asarray(x[row, t]), read])
             now = recurrent.STEPS[cell](joined, *now, *map(np.asarray, weights.cell))
             np.testing.assert_allclose(alphas[row, t, :there], alpha, rtol=1e-10)
@@ -114,9 +120,10 @@ def test_the_attentive_layer_is_the_reference(cell, each, x64):
     assert not np.any(np.asarray(alphas)[np.arange(L) >= np.repeat(LENGTHS, each)[:, None, None] + np.zeros((1, T, 1))])
 
 
+@pytest.mark.parametrize("gated", [False, True], ids=["open", "gated"])
 @pytest.mark.parametrize("cell", CELLS)
-def test_its_gradients_are_central_differences(cell, x64):
-    x, weights, state, memory = layer(cell, N)
+def test_its_gradients_are_central_differences(cell, gated, x64):
+    x, weights, state, memory = layer(cell, N, gated)
 
     def outputs(x, weights, state, keys, values):
         return attentive(CELLS[cell], x, weights, state, Memory(keys, values, memory.lengths))[:2]

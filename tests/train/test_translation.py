@@ -110,11 +110,11 @@ def test_what_is_written_is_the_text_without_marks():
 def test_alignments_are_the_weights_of_each_token(x64):
     task, batch = built(), first_batch(3)
     params = drawn(task, batch)
-    found = task.alignment(params, batch)
+    found = task.alignment(params, {}, batch)
     assert found.shape == (3, batch["target"].shape[1] - 1, batch["source"].shape[1])
     np.testing.assert_allclose(found.sum(-1), np.ones(found.shape[:2]), rtol=1e-12)
     with pytest.raises(ValueError, match="this model has no attention"):
-        built("seq2seq_gru").alignment(params, batch)
+        built("seq2seq_gru").alignment(params, {}, batch)
 
 
 def test_what_does_not_fit_is_named():
