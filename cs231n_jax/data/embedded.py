@@ -71,6 +71,11 @@ def open_captions(config: DataConfig, part: Part) -> pictured.Pictured:
     return pictured.captions(config, part, split, _pictures(made, training), *texts)
 
 
+def captioned(config: DataConfig, part: Part) -> tuple[Captioned, ...]:
+    """The scenes that `open_captions` has in a split, in its order: five captions of each are its examples."""
+    return _splits(config, part, _captioned, SCENES)[1]
+
+
 def open_questions(config: DataConfig, part: Part) -> pictured.Pictured:
     """A question of each type about each of `scenes`: "scene_questions", with ":SCENES" or ":SCENES:SEED"."""
     split, made, training = _splits(config, part, _asked, SCENES)
@@ -79,7 +84,10 @@ def open_questions(config: DataConfig, part: Part) -> pictured.Pictured:
     return pictured.questions(config, part, split, _pictures(made, training), asked, of_training)
 
 
-class _Captioned(NamedTuple):
+class Captioned(NamedTuple):
+    """A scene, its picture, and what is said about it."""
+
+    made: scenes.Scene
     image: np.ndarray
     captions: tuple[scene_language.Caption, ...]
 
@@ -89,9 +97,10 @@ class _Asked(NamedTuple):
     questions: tuple[scene_language.Question, ...]
 
 
-def _captioned(seed: int, split: str, index: int) -> _Captioned:
+def _captioned(seed: int, split: str, index: int) -> Captioned:
     made = scenes.scene(seed, split, index)
-    return _Captioned(scenes.render(made), scene_language.captions(made, Chance("captions", seed, split, index)))
+    said = scene_language.captions(made, Chance("captions", seed, split, index))
+    return Captioned(made, scenes.render(made), said)
 
 
 def _asked(seed: int, split: str, index: int) -> _Asked:
