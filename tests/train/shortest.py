@@ -26,6 +26,7 @@ from tests.descriptors import MODELS, ModelRow
 STEPS = 6
 _REVIEWS = {"num_classes": 2, "vocabulary": 101}
 _PAIRS = {"num_classes": 176, "source_size": 114}
+_QUESTIONS = {"num_classes": 16, "vocabulary": 43}
 
 
 def row_of(name: str) -> ModelRow:
@@ -50,6 +51,10 @@ def _examples(row: ModelRow) -> tuple[dict[str, Any], dict[str, Any]]:
             return {"name": "sentiment_grammar:96", "limit": 48, "text": TextConfig(buckets="12,60")}, _REVIEWS
         case ("video",):
             return {"name": "moving_shapes:96", "limit": 48}, {"num_classes": 8}
+        case ("image", "target"):
+            return {"name": "scenes:24", "limit": 48}, {"num_classes": 25}
+        case ("image", "token", _):
+            return {"name": "scene_questions:24", "limit": 48}, _QUESTIONS
         case ("source", *_):
             return {"name": "translation_grammar:200", "limit": 48, "text": TextConfig(buckets="16,40")}, _PAIRS
         case _:

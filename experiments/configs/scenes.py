@@ -1,0 +1,33 @@
+"""Captions of made-up pictures, by an LSTM that looks at the picture anew for each word: no data is needed.
+
+    python -m experiments.train --config=experiments/configs/scenes.py:attention --workdir=runs/scenes
+    python -m experiments.decode --workdir=runs/scenes --split=test --beam=5 --length=20
+
+The pictures are those of `cs231n_jax.data.scenes`, of coloured shapes whose places are known, with five captions each.
+A small convolutional network is trained along from scratch; its last maps, 8×8 places of 64 numbers, are what attention
+looks at, and what "rnn" and "lstm" begin from, all places side by side. No published number exists for them.
+Ours: not yet run.
+"""
+
+from cs231n_jax.config import Config, TrainConfig
+from cs231n_jax.data import DataConfig
+from cs231n_jax.models import ModelConfig
+from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
+from cs231n_jax.tasks.base import TaskConfig
+
+MODELS = {"attention": "attention_captioner", "rnn": "captioner_rnn", "lstm": "captioner_lstm"}
+
+
+def get_config(kind: str = "attention") -> Config:
+    """`kind`: attention, rnn or lstm."""
+    options = {"backbone": "convnet", "stage": "stage3", "embedding": 64, "hidden": 128, "num_classes": 25}
+    options |= {"weights_init": "orthogonal"}
+    attention = kind == "attention"
+    return Config(
+        task=TaskConfig(name="captioning", attention_spread=float(attention)),
+        model=ModelConfig(name=MODELS[kind], options=options | ({"attended": 64} if attention else {})),
+        data=DataConfig(name="scenes", batch_size=64),
+        optimizer=OptimizerConfig(name="adam", learning_rate=3e-3, clip_norm=1.0),
+        schedule=ScheduleConfig(name="cosine", warmup="50"),
+        train=TrainConfig(steps="10ep", log_every="1ep", eval_every="2ep", save_every="2ep"),
+    )
