@@ -37,7 +37,7 @@ class Backbone(nn.Module):
         return as_places(x if self.network == NONE else self._feature(x, mode))
 
     def _feature(self, x: Array, mode: Mode) -> Array:
-        network = network_of(self.network)
+        network: Any = network_of(self.network)  # hashable, which a dataclass cannot tell a type checker
         whole, shape = _declared(network, self.stage, x.shape)
         names = {kind: [name for name in tree if self._reached(network, name)] for kind, tree in whole.items()}
         if self.is_initializing():

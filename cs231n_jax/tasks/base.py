@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from cs231n_jax.metrics import Mean
+from cs231n_jax.ops import augment
 from cs231n_jax.typing import Array, Batch, Key, ModelState, Params
 
 Metrics = dict[str, Mean]
@@ -97,3 +99,17 @@ class TaskConfig:
 
 
 Augment = Callable[[Key, Batch], Array]  # images [N, H, W, C] of the batch, changed
+
+
+def prepared(first: Array, mean: tuple[float, ...], std: tuple[float, ...], dtype: str) -> Array:
+    """What a model is called on first: pixels standardised, features of an encoder in `dtype`, all else as it is.
+
+    Args:
+        first: the first array that the model reads.
+        mean: per channel, of pixels scaled to [0, 1]; () where there are none.
+        std: the same.
+        dtype: that the model is to compute in.
+    """
+    if mean:
+        return augment.standardize(first, mean, std, jnp.dtype(dtype))
+    return first.astype(jnp.dtype(dtype)) if jnp.issubdtype(first.dtype, jnp.floating) else first

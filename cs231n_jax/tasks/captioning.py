@@ -12,7 +12,7 @@ from cs231n_jax.data import Source, files
 from cs231n_jax.data.pictured import Pictured
 from cs231n_jax.metrics import Mean, bleu, cider, rouge
 from cs231n_jax.metrics.bleu_score import References
-from cs231n_jax.ops import augment
+from cs231n_jax.tasks.base import prepared
 from cs231n_jax.tasks.conditioned import Conditioned
 from cs231n_jax.tasks.generation import Generation, Inputs, Scored
 from cs231n_jax.typing import Array, Batch
@@ -31,14 +31,14 @@ class Captioning(Conditioned):
     assignments, divide by the number of captions: all gradients here are theirs over the mean length.
     """
 
-    mean: tuple[float, ...]  # per channel, of pixels scaled to [0, 1]
+    mean: tuple[float, ...]  # per channel, of pixels scaled to [0, 1]; () where images are features of an encoder
     std: tuple[float, ...]
     shape: tuple[int, ...]  # of an image, [H, W, C]
     attention_spread: float = 0.0  # λ; 0: no such term
 
     def encoded(self, batch: Batch) -> tuple[Any, ...]:
-        """The images, standardised."""
-        return (augment.standardize(batch["image"], self.mean, self.std, jnp.dtype(self.dtype)),)
+        """The images, standardised, or their features."""
+        return (prepared(batch["image"], self.mean, self.std, self.dtype),)
 
     def regularized(self, loss: Mean, features: dict[str, Array], counted: Array) -> Mean:
         """With the term that spreads attention, where there is one."""
@@ -52,16 +52,22 @@ class Captioning(Conditioned):
         return Generation(self._read, self.start, self.write, self.stop, _inputs, self._score)
 
     def _read(self, path: str) -> dict[str, np.ndarray]:
+        if not self.mean:
+            raise ValueError(f"this run reads features of an encoder, and {path} has none: give a split")
         return {"image": files.read_image(Path(path), self.shape)[None]}
 
     def _score(self, texts: Sequence[str], references: References) -> dict[str, Scored]:
-        case = {"lowercase": self.target.lowercase}
-        grams, *others = (score(texts, references, **case) for score in (bleu, rouge, cider))
+        lower = self.target.lowercase
+        grams = bleu(texts, references, lowercase=lower)
+        others = {
+            "rouge-l": rouge(texts, references, lowercase=lower),
+            "cider-d": cider(texts, references, lowercase=lower),
+        }
         found = {
             f"bleu-{n}": Scored(value, grams.signature.replace(f"BLEU-{len(grams.scores)}", f"BLEU-{n}"))
             for n, value in enumerate(grams.scores, 1)
         }
-        return found | {name: Scored(s.score, s.signature) for name, s in zip(("rouge-l", "cider-d"), others)}
+        return found | {name: Scored(each.score, each.signature) for name, each in others.items()}
 
 
 def spread(alpha: Array, counted: Array) -> Array:
@@ -82,14 +88,14 @@ def _inputs(source: Source) -> Inputs:
     """The images of a split, each once, and all of its captions as references."""
     if not isinstance(source, Pictured):
         raise ValueError(f"the captions of {source.info.name} {source.info.split} are not at hand: give a whole split")
-    numbers = np.unique(source.owner)
+    numbers, first = np.unique(source.owner, return_index=True)
     captions: dict[int, list[str]] = {int(number): [] for number in numbers}
     for number, text in zip(source.owner, source.texts["target"]):
         captions[int(number)].append(text)
 
     def take(which: np.ndarray, length: int) -> dict[str, np.ndarray]:
         del length  # images have none
-        return {"image": source.images[numbers[which]]}
+        return {"image": source[first[which]]["image"]}
 
     names = [f"image {number}" for number in numbers]
     return Inputs(take, np.ones(len(numbers), np.int64), names, list(captions.values()))

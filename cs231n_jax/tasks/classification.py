@@ -10,9 +10,9 @@ import numpy as np
 
 from cs231n_jax.metrics import Mean
 from cs231n_jax.models import functional
-from cs231n_jax.ops import augment, losses, penalties
+from cs231n_jax.ops import losses, penalties
 from cs231n_jax.ops.precision import at_least_float32
-from cs231n_jax.tasks.base import Augment, Metrics
+from cs231n_jax.tasks.base import Augment, Metrics, prepared
 from cs231n_jax.typing import Array, Batch, Key, ModelState, Params
 
 LossFunction = Callable[[Array, Array], Array]  # (logits [..., K], labels [...]) -> [...]
@@ -110,12 +110,9 @@ class Classification:
         return params if self.mean else jax.tree.map(lambda x: x.astype(jnp.dtype(self.dtype)), params)
 
     def _inputs(self, batch: Batch) -> tuple[Array, ...]:
-        """What the model is called on: pixels standardised, all else as it is."""
+        """What the model is called on: the first array as `prepared`, all else as it is."""
         first, *rest = (batch[name] for name in self.model.reads)
-        return (self._standardize(first) if self.mean else first, *rest)
-
-    def _standardize(self, images: Array) -> Array:
-        return augment.standardize(images, self.mean, self.std, jnp.dtype(self.dtype))
+        return (prepared(first, self.mean, self.std, self.dtype), *rest)
 
     def _answered(self, batch: Batch) -> tuple[Array, Array | None]:
         """The labels, and which examples the loss is of."""

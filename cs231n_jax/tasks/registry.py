@@ -93,7 +93,7 @@ def _translation(task: TaskConfig, model: ModelConfig, data: DataConfig, info: I
 def _captioning(task: TaskConfig, model: ModelConfig, data: DataConfig, info: Info) -> Task:
     network = create(model.name, **model.options)
     _refuse_unread(task, data, attention="alignment" in network.stages)
-    mean, std = data.statistics(info)
+    mean, std = data.statistics(info) if info.mean else ((), ())
     shared = (network, task.label_smoothing, model.dtype.value)
     return Captioning(
         *shared,

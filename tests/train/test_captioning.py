@@ -11,7 +11,7 @@ from jax.test_util import check_grads
 from PIL import Image
 
 from cs231n_jax.config import Config, TrainConfig
-from cs231n_jax.data import DataConfig, eval_batches, open_source
+from cs231n_jax.data import DataConfig, eval_batches, features, open_source
 from cs231n_jax.data.text_config import TextConfig
 from cs231n_jax.metrics import bleu, cider, rouge
 from cs231n_jax.models import ModelConfig, Precision, functional
@@ -47,20 +47,20 @@ def test_the_loss_is_that_of_each_token_and_of_the_places_passed_over(x64):
     params = jax.tree.map(lambda x: 2 * x, params)
     loss, (_, metrics) = task.loss(params, state, batch, key=None, train=False)
     trained, _ = task.loss(params, state, batch, key=None, train=True)
-    features, _ = functional.apply(task.model, params, state, *task.fed(batch), method="features")
+    found, _ = functional.apply(task.model, params, state, *task.fed(batch), method="features")
     plain, nats, passed, right = jax.tree.map(np.asarray, params), [], [], []
     for n in np.flatnonzero(batch["mask"]):
         target = np.asarray(batch["target"][n, : batch["target_length"][n]])
-        logits, weights = reference.attention_captioner(plain, np.asarray(features["backbone"][n]), target[:-1])
+        logits, weights = reference.attention_captioner(plain, np.asarray(found["backbone"][n]), target[:-1])
         nats += [-np.log(softmax(row))[token] for row, token in zip(logits, target[1:])]
         right += [row.argmax() == token for row, token in zip(logits, target[1:])]
         passed.append(((1 - weights.sum(0)) ** 2).sum())
     assert float(loss.count) == float(trained.count) == len(nats)
     np.testing.assert_allclose(loss.compute(), np.mean(nats), rtol=1e-8)
     np.testing.assert_allclose(trained.total, np.sum(nats) + 0.7 * np.sum(passed), rtol=1e-8)
-    found = task.summarize(metrics)
-    assert found["loss"] == pytest.approx(np.mean(nats), rel=1e-8)
-    assert found["accuracy"] == pytest.approx(np.mean(right))
+    numbers = task.summarize(metrics)
+    assert numbers["loss"] == pytest.approx(np.mean(nats), rel=1e-8)
+    assert numbers["accuracy"] == pytest.approx(np.mean(right))
 
 
 def test_the_gradient_of_the_spread_is_that_of_central_differences(x64):
@@ -164,3 +164,22 @@ def test_other_tasks_do_not_spread_attention():
         ValueError, match=r"task classification reads labels, and scenes:20 has .*task\.name=captioning"
     ):
         registry.build(TaskConfig(), captions, DATA, SOURCE.info)
+
+
+@pytest.mark.parametrize("dtype", [Precision.FLOAT32, Precision.FLOAT64])
+def test_features_of_an_encoder_stand_for_images(dtype, x64):
+    given = np.random.default_rng(0).standard_normal((len(SOURCE.images), 2, 3, 5)).astype(np.float16)
+    source = features.put(SOURCE, given, "drawn")
+    options = {**SIZES, "backbone": "none", "stage": ""}
+    model = ModelConfig(name="attention_captioner", options=options, dtype=dtype)
+    task = registry.build(TaskConfig(name="captioning"), model, DATA, source.info)
+    batch = {name: jnp.asarray(x) for name, x in next(eval_batches(source, 6)).items()}
+    variables = task.init(0, batch)
+    loss, _ = task.loss(*variables, batch, key=None, train=False)
+    assert loss.total.dtype == dtype.value
+    how = generation.of(task)
+    shown = how.inputs(source).take(np.array([2, 0]), 1)["image"]
+    np.testing.assert_array_equal(shown, given[[2, 0]].astype(np.float32))
+    assert how.start(*variables, {"image": jnp.asarray(shown)}).prompt.shape == (2, 1)
+    with pytest.raises(ValueError, match=r"reads features of an encoder, and one\.png has none"):
+        how.read("one.png")
