@@ -232,7 +232,8 @@ def _sentence(numbers: dict[str, float], nets: Sequence[str]) -> str:
         f"({of(PLAIN, 20):.2f} after twenty); with batch norm before the convolutions it grows by one a block "
         f"({of(PRE, 1):.2f}, {of(PRE, 10):.1f}, {of(PRE, 20):.1f}), after them to {of(POST, 20):.1f}; with one block "
         f"deleted at test the error of {told[0]}, that of the {told[1]} (guessing: {CHANCE:.0f} %): that a plain "
-        f"net {without}, though it loses {loss[residual]:.1f} points on average where the plain one loses {loss[plain]:.1f}."
+        f"net {without}, though it loses {loss[residual]:.1f} points on average where the plain one loses "
+        f"{loss[plain]:.1f}."
     )
 
 
