@@ -17,6 +17,7 @@ ARGUMENTS = {
     "char_lm": ("lstm", "rnn", "gru"),
     "cifar10_resnet": ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110"),
     "densenet": ("densenet100_12", "densenet_bc100_12/cifar100", "densenet_bc250_24", "densenet_bc190_40"),
+    "flickr8k": ("attention", "lstm"),
     "fractalnet": ("fractalnet20/cifar100", "fractalnet40"),
     "googlenet": ("googlenet", "googlenet_cifar"),
     "imagenet": ("resnet18", "resnet152", "wide_resnet50_2", "densenet121"),

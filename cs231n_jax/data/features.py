@@ -32,12 +32,31 @@ def pictures(source: Source) -> tuple[np.ndarray, str]:
     return images, whole.info.fingerprint
 
 
-def put(source: Source, features: np.ndarray, mark: str) -> Source:
+class Kept:
+    """Features on the disk as numbers to compute with: what is taken of them is float32, multiplied by `scale`.
+
+    Args:
+        array: float16 or float32 [I, …], mapped into memory.
+        scale: a factor for all.
+    """
+
+    def __init__(self, array: np.ndarray, scale: float):
+        self.array, self.scale = array, np.float32(scale)
+        self.shape, self.dtype = array.shape, np.dtype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, which: Any) -> np.ndarray:
+        return self.array[which].astype(np.float32) * self.scale
+
+
+def put(source: Source, features: Kept, mark: str) -> Source:
     """The same source with features for pictures: batches have them as float32 in "image".
 
     Args:
         source: with I pictures.
-        features: float16 or float32 [I, …], in the order of `pictures`.
+        features: [I, …], in the order of `pictures`.
         mark: what stands for the way they were computed; a part of the new fingerprint.
     """
     if isinstance(source, First):
@@ -45,12 +64,12 @@ def put(source: Source, features: np.ndarray, mark: str) -> Source:
     whole: Any = source
     info = _info(source.info, features, mark)
     if isinstance(whole, Pictured):
-        rest = (whole.texts, features, whole.owner, whole.types, whole.noticed)
-        return _PicturedFeatures(whole.arrays, info, *rest)
-    return _Features({**whole.arrays, "image": features}, info, whole.noticed)
+        return Pictured(whole.arrays, info, whole.texts, features, whole.owner, whole.types, whole.noticed)
+    arrays: Any = {**whole.arrays, "image": features}
+    return ArraySource(arrays, info, whole.noticed)
 
 
-def _info(info: Info, features: np.ndarray, mark: str) -> Info:
+def _info(info: Info, features: Kept, mark: str) -> Info:
     return dataclasses.replace(
         info,
         shapes={**info.shapes, "image": features.shape[1:]},
@@ -58,15 +77,3 @@ def _info(info: Info, features: np.ndarray, mark: str) -> Info:
         mean=(),
         std=(),
     )
-
-
-class _Features(ArraySource):
-    """Features are kept narrow and handed out as float32, which is what models compute in."""
-
-    def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        batch = super().__getitem__(indices)
-        return {**batch, "image": batch["image"].astype(np.float32, copy=False)}
-
-
-class _PicturedFeatures(_Features, Pictured):
-    """Texts beside the features of the picture that each is about."""

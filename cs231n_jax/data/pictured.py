@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Pictured(Sentences):
         arrays: {key: array [N, …]}, without the pictures.
         info: their description, "image" among the shapes.
         texts: by array of tokens, the N texts.
-        images: uint8 [I, H, W, C].
+        images: uint8 [I, H, W, C], or features of them (`features.Kept`).
         owner: of each text the number of its picture, int64 [N].
         types: of each text, such as "count"; of captions none.
         noticed: as of `ArraySource`.
@@ -50,7 +50,7 @@ class Pictured(Sentences):
         arrays: dict[str, np.ndarray],
         info: Info,
         texts: dict[str, tuple[str, ...]],
-        images: np.ndarray,
+        images: Any,
         owner: np.ndarray,
         types: tuple[str, ...] = (),
         noticed: Mapping[str, int] = MappingProxyType({}),

@@ -5,6 +5,7 @@ import dataclasses
 import enum
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -45,6 +46,8 @@ class EncoderConfig:
             taken; a relative path is looked for in the working directory and then in $CS231N_WEIGHTS_DIR.
         stage: which features, such as "stage3" or "pre_logits".
         pooled: their mean over all places, [D] in place of [h, w, D].
+        scale: what they are multiplied by when a batch is taken; without batch norm the last maps of a network may be
+            numbers of hundreds, where a recurrent layer wants ones.
         storage: how they are kept.
     """
 
@@ -53,6 +56,7 @@ class EncoderConfig:
     weights: str = ""
     stage: str = ""
     pooled: bool = False
+    scale: float = 1.0
     storage: Storage = Storage.FLOAT16
 
     def validate(self) -> None:
@@ -67,6 +71,8 @@ class EncoderConfig:
         for field in ("weights", "stage"):
             if not getattr(self, field):
                 raise ValueError(f"encoder.{field} is empty: say which of encoder.model={self.model!r}")
+        if not 0 < self.scale < math.inf:
+            raise ValueError(f"encoder.scale={self.scale} must be above 0 and finite")
         if (reads := create(self.model, **self.options).reads) != ("image",):
             raise ValueError(f"encoder.model={self.model!r} reads {', '.join(reads)}: give a model of images")
 
@@ -105,6 +111,7 @@ class _Encoder:
         params, state, used = self._fitted(images.shape[1:])
         self._refuse_stage(images.shape[1:])
         what = {**dataclasses.asdict(self.config), "weights": fingerprint(used, ()), "storage": self._dtype.name}
+        scale = what.pop("scale")  # no part of what is kept
         mark = hashlib.sha256(json.dumps([VERSION, what, normalisation], sort_keys=True).encode()).hexdigest()
 
         def computed() -> cache.Decoded:
@@ -113,7 +120,7 @@ class _Encoder:
 
         name = f"{source.info.name} {self.config.model} {self.config.stage}"
         kept = cache.open_cached(name, source.info.split, [mark, content], computed)
-        return features.put(source, kept.arrays["image"], mark)
+        return features.put(source, features.Kept(kept.arrays["image"], scale), f"{mark} {scale}")
 
     @property
     def _dtype(self) -> np.dtype:

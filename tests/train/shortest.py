@@ -17,6 +17,8 @@ from cs231n_jax.config import Config
 from cs231n_jax.data.text_config import TextConfig
 from cs231n_jax.models import ModelConfig, Precision, registry
 from cs231n_jax.train import snapshots
+from cs231n_jax.train.encoder import EncoderConfig
+from cs231n_jax.train.initial import InitialConfig
 from cs231n_jax.train.loop import Silent
 from cs231n_jax.train.run import run
 from cs231n_jax.train.signals import Interrupted
@@ -87,6 +89,7 @@ def shortest(text: str, data: int = 1, dtype: Precision = Precision.FLOAT32) -> 
         eval_batch_size=16,
         augment_padding=min(config.data.augment_padding, 1),
     )
+    config.encoder, config.initial = EncoderConfig(), InitialConfig()
     boundaries = config.schedule.boundaries
     config.schedule = dataclasses.replace(
         config.schedule,

@@ -137,7 +137,9 @@ def test_the_published_network_sees_what_it_should(tmp_path):
     pixels = open_source(data, "train").images.astype(np.float32) - np.array([123, 117, 104], np.float32)
     found, _ = functional.apply(models.create("squeezenet1_0"), params, state, jnp.asarray(pixels), method="features")
     assert source.images.shape == (4, 3, 3, 512)
-    np.testing.assert_allclose(source.images, found["stage3"], rtol=1e-4, atol=1e-4 * float(found["stage3"].max()))
+    np.testing.assert_allclose(
+        source.images[np.arange(4)], found["stage3"], rtol=1e-4, atol=1e-4 * float(found["stage3"].max())
+    )
 
 
 def test_the_first_examples_have_the_features_of_all(weights, kept):
@@ -157,8 +159,17 @@ def test_a_second_opening_computes_nothing(weights, monkeypatch, capsys):
     monkeypatch.setattr(encoder._Encoder, "_computed", refuse)
     again = encoded(of(weights))
     assert again.info == first.info
-    np.testing.assert_array_equal(again.arrays["image"], first.arrays["image"])
+    rows = np.arange(len(first))
+    np.testing.assert_array_equal(again[rows]["image"], first[rows]["image"])
     assert capsys.readouterr().err == ""
+
+
+def test_a_scale_changes_what_is_handed_out_and_not_what_is_kept(weights, monkeypatch):
+    first, rows = encoded(of(weights)), np.arange(50)
+    monkeypatch.setattr(encoder._Encoder, "_computed", refuse)
+    scaled = encoded(of(weights, scale=0.25))
+    np.testing.assert_array_equal(scaled[rows]["image"], 0.25 * first[rows]["image"])
+    assert scaled.info.fingerprint != first.info.fingerprint
 
 
 def one_bit_more(weights: Path) -> Path:
@@ -282,6 +293,7 @@ REFUSED = {
         EncoderConfig(model="char_lm", weights="w", stage="s"),
         {},
     ),
+    "encoder.scale=0": lambda w: (of(w, scale=0.0), {}),
     "encoder.stage is empty": lambda w: (of(w, stage=""), {}),
     "encoder.weights is empty": lambda w: (of(""), {}),
     "encoder.weights is given without encoder.model": lambda w: (EncoderConfig(weights=str(w)), {}),

@@ -1,0 +1,62 @@
+"""Captions of pictures that a frozen network has looked at: trained, decoded, and what is refused."""
+
+import time
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cs231n_jax import models
+from cs231n_jax.config import Config, TrainConfig
+from cs231n_jax.data import DataConfig, Normalization
+from cs231n_jax.interop import files
+from cs231n_jax.models import ModelConfig, functional
+from cs231n_jax.tasks.base import TaskConfig
+from cs231n_jax.train import encoder, generate_many
+from cs231n_jax.train.assemble import assemble
+from cs231n_jax.train.encoder import EncoderConfig
+from cs231n_jax.train.loop import Silent
+from cs231n_jax.train.run import run
+from cs231n_jax.train.sharding import MeshConfig
+
+NARROW = {"width": 4}
+
+
+@pytest.fixture
+def workdir(tmp_path, monkeypatch):
+    monkeypatch.setenv("CS231N_JAX_CACHE", str(tmp_path / "cache"))
+    variables = functional.init(models.create("resnet8", **NARROW), 0, jnp.zeros((1, 64, 64, 3)))
+    files.write(tmp_path / "weights.npz", files.to_flat(*variables))
+    return tmp_path
+
+
+def captions(workdir, name="attention_captioner", **fields) -> Config:
+    weights = str(workdir / "weights.npz")
+    seen = {"model": "resnet8", "options": NARROW, "weights": weights, "stage": "stage3"}
+    return Config(
+        task=TaskConfig(name="captioning", attention_spread=float(name == "attention_captioner")),
+        model=ModelConfig(name=name, options={"hidden": 6, "embedding": 4, "num_classes": 25}),
+        data=DataConfig(name="scenes:20", batch_size=20, normalize=Normalization.IMAGENET),
+        encoder=EncoderConfig(**{**seen, **fields}),
+        train=TrainConfig(steps="2", log_every="1"),
+        mesh=MeshConfig(data=1),
+    )
+
+
+@pytest.mark.parametrize(("name", "pooled"), [("attention_captioner", False), ("captioner_lstm", True)])
+def test_a_captioner_learns_from_features_and_describes_each_picture(workdir, name, pooled, monkeypatch):
+    config = captions(workdir, name, pooled=pooled, scale=0.5)
+    result = run(config, workdir / "run", {}, Silent(), time.time())
+    assert np.isfinite(result["eval"]["loss"])
+    shape = (20, 16) if pooled else (20, 16, 16, 16)
+    assert assemble(config).pipeline.batch(0)["image"].shape == shape
+    monkeypatch.setattr(encoder, "BATCH", 0)  # nothing is computed any more
+    found = generate_many.generate_split(workdir / "run", "test", generate_many.Settings(beam=2, length=6))
+    assert len(found.texts) == len(np.unique(assemble(config).eval_source.owner))
+    assert {"bleu-1", "bleu-4", "cider-d"} <= found.scores.keys()
+
+
+def test_a_picture_of_a_users_own_is_refused(workdir):
+    task = assemble(captions(workdir)).task
+    with pytest.raises(ValueError, match="this run reads features of an encoder, and photo"):
+        task.generation().read("photo.png")
