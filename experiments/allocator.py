@@ -3,7 +3,7 @@
 import ctypes
 import gc
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8  # malloc.h
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -3, -4, -8  # malloc.h
 
 
 def keep_pages() -> None:
@@ -13,14 +13,21 @@ def keep_pages() -> None:
     tens of thousands of page faults. Memory stays at its peak. Call it before jax starts its threads; without glibc it
     does nothing.
     """
+    _tell({_M_ARENA_MAX: 1, _M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 64 << 20})
+
+
+def give_back() -> None:
+    """Tell malloc the contrary: what is freed is gone from the process at once, so that what it holds can be seen."""
+    _tell({_M_MMAP_THRESHOLD: 128 << 10})
+
+
+def _tell(options: dict[int, int]) -> None:
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):
         return
-    mallopt(_M_ARENA_MAX, 1)
-    mallopt(_M_MMAP_MAX, 0)
-    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-    mallopt(_M_TOP_PAD, 64 << 20)
+    for option, value in options.items():
+        mallopt(option, value)
 
 
 def collect_rarely() -> None:

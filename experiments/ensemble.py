@@ -38,6 +38,8 @@ def main() -> None:
         raise UsageError("--last and --snapshots both choose members: give one of them")
     if wrong := [text for text in _SNAPSHOTS.value if not text.isdecimal()]:
         raise UsageError(f"--snapshots={wrong[0]!r} is no step: give numbers with commas between")
+    if not _WORKDIR.value or not all(_WORKDIR.value):
+        raise UsageError(f"--workdir={','.join(_WORKDIR.value)} leaves a run without a name: give run directories")
     workdirs = [Path(text) for text in _WORKDIR.value]
     report, saved = Path(_REPORT.value) if _REPORT.value else workdirs[0], Path(_SAVE.value)
     program.prepare(record.stored_config(workdirs[0]))  # the others must have its dtype
@@ -48,7 +50,7 @@ def main() -> None:
             averaged.check(chosen, saved)
         _check_report(report)
         found = ensemble.compare(
-            assemble_here(members.reference(chosen)),
+            assemble_here(members.reference(chosen)[1]),
             chosen,
             lambda: bool(stop),
             thorough=True,
@@ -57,7 +59,9 @@ def main() -> None:
         _show(found, reporter)
         if _SAVE.value:
             reporter.line(f"average of weights: {averaged.save(chosen, found.weights, saved)}")
-        content = {"rows": found.rows, "pairs": found.pairs, "sizes": found.sizes}
+            if len(workdirs) > 1:
+                reporter.line("weights of runs that began differently seldom average well: compare its row above")
+        content = {"members": averaged.origin(chosen), "rows": found.rows, "pairs": found.pairs, "sizes": found.sizes}
         record.write_json(report / "ensemble.json", content)
         plots.ensemble(report / "ensemble.png", found.rows, found.sizes)
         reporter.line(f"figure: {report / 'ensemble.png'}   record: {report / 'ensemble.json'}")

@@ -15,9 +15,10 @@ def mean(trees: Iterable[PyTree]) -> PyTree:
 
     m_n = m_{n−1} + (x_n − m_{n−1}) / n
 
-    The mean of k copies is the tree itself, bit by bit, in every dtype up to float64. Another order gives the same up
-    to the rounding of k steps in float64, which may turn the last bit of a narrower dtype; means of equal groups round
-    each group's mean, too. The trees may come from a generator: beside the mean in float64, one at a time is held.
+    The mean of k copies of finite numbers is the tree itself, bit by bit (−0 becomes 0), in every dtype up to float64.
+    Another order gives the same up to the rounding of k steps in float64, which may turn the last bit of a narrower
+    dtype; means of equal groups round each group's mean, too. The trees may come from a generator: beside the mean in
+    float64, one at a time is held.
 
     Reference: Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima" (uniform weights).
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from cs231n_jax.train import record, snapshots
 from cs231n_jax.train.evaluator import Weights
-from cs231n_jax.train.members import Member, reference
+from cs231n_jax.train.members import Member, fingerprints, reference
 
 CLAIM = ("config.json", "overrides.json", "snapshots")  # what a kill may leave before anything was saved
 
@@ -49,12 +49,15 @@ def save(members: Sequence[Member], weights: Weights, workdir: Path) -> Path:
         if saved := _saved(members, workdir):
             return saved
         snapshots.clean(workdir)
-        record.claim(workdir, reference(members), {})
+        run, config = reference(members)
+        record.claim(workdir, config, {})
         step = max(member.step for member in members)
-        return snapshots.save_weights(workdir, step, *weights, {"averaged": _origin(members)})
+        about = {"averaged": origin(members), "data": fingerprints(run)}
+        return snapshots.save_weights(workdir, step, *weights, about)
 
 
-def _origin(members: Sequence[Member]) -> list[dict[str, Any]]:
+def origin(members: Sequence[Member]) -> list[dict[str, Any]]:
+    """Which snapshots they are: workdir, step, and the SHA-256 of the content."""
     return [{"workdir": str(m.workdir.resolve()), "step": m.step, "sha256": snapshots.digest(*m)} for m in members]
 
 
@@ -67,9 +70,9 @@ def _saved(members: Sequence[Member], workdir: Path) -> Path | None:
     there = snapshots.steps(workdir)
     if not there:
         return None
-    origin = snapshots.manifest(workdir, there[-1]).get("averaged", [])
+    known = snapshots.manifest(workdir, there[-1]).get("averaged", [])
     wanted = sorted(snapshots.digest(*member) for member in members)
-    if len(there) > 1 or sorted(one["sha256"] for one in origin) != wanted:
+    if len(there) > 1 or sorted(one["sha256"] for one in known) != wanted:
         raise record.WorkdirError(
             f"workdir {workdir} holds snapshots already, and not this average: pass an empty or a new directory"
         )

@@ -14,7 +14,7 @@ from cs231n_jax.metrics import scores
 from cs231n_jax.train import average, record, snapshots
 from cs231n_jax.train.assemble import Assembly
 from cs231n_jax.train.evaluator import Evaluator, Stop, Weights
-from cs231n_jax.train.members import Member, load, names, run_names
+from cs231n_jax.train.members import Member, load, names, newest_first, run_names
 
 Row = dict[str, Any]  # name, accuracy in [0, 1], loss in nats, wrong and total examples; where asked, calibration
 COLUMNS = ("", "accuracy", "loss", "wrong", "calibration error")
@@ -95,14 +95,15 @@ def compare(
         return {"name": name, **score(probabilities, labels, thorough)}
 
     called = names(members)
-    choices, sizes, rows, total, logs = [], [], [], np.zeros(()), np.zeros(())
-    for name, log_p in zip(reversed(called), evaluator.of_each(members[::-1], together)):
-        _refuse_nan(name, log_p)
+    order, sizes, total, logs = newest_first(members), [], np.zeros(()), np.zeros(())
+    single: dict[int, tuple[Row, np.ndarray]] = {}
+    for i, log_p in zip(order, evaluator.of_each([members[i] for i in order], together)):
+        _refuse_nan(called[i], log_p)
         p = np.exp(log_p)
-        rows.insert(0, scored(name, p))
-        choices.insert(0, np.argmax(p, axis=-1).astype(np.int32))
+        single[i] = scored(called[i], p), np.argmax(p, axis=-1).astype(np.int32)
         total, logs = total + p, logs + log_p
-        sizes.append(_size(len(choices), total, labels))
+        sizes.append(_size(len(single), total, labels))
+    rows, choices = map(list, zip(*(single[i] for i in range(len(members)))))
     rows.append(scored("average of predictions", total / len(members)))
     if thorough:
         rows.append(scored("average of logits", _normalised(logs / len(members))))

@@ -85,4 +85,4 @@ def _training_batches(assembly: Assembly, should_stop: Stop) -> Iterator[tuple[B
 
 def _check(should_stop: Stop) -> None:
     if should_stop():
-        raise Interrupted("interrupted while comparing the members: the same command starts the comparison again")
+        raise Interrupted("interrupted while comparing the members, of which nothing is kept")

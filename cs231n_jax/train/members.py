@@ -1,5 +1,6 @@
 """The member snapshots of one or of several runs: which they are, whether they fit together, how to read them."""
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -10,7 +11,8 @@ from cs231n_jax.config import Config, differences, to_json
 from cs231n_jax.train import carry, record, snapshots
 from cs231n_jax.typing import ModelState, Params
 
-OWN = ("batch_size", "eval_batch_size", "augment", "augment_padding", "window", "limit")  # of data: each run's own
+# Of data, what is each run's own; whether what lies in two places is the same, fingerprints tell.
+OWN = ("dir", "batch_size", "eval_batch_size", "augment", "augment_padding", "window", "limit")
 
 
 class Member(NamedTuple):
@@ -82,11 +84,10 @@ def _whole(workdir: Path, steps: list[int], last: int, leave_out: Callable[[str]
 
 def _check_same(runs: Sequence[tuple[Path, Config]]) -> None:
     """Refuse runs whose outputs cannot be averaged: other tasks, networks, data or preprocessing."""
-    first_dir, first = runs[0]
-    for workdir, other in runs[1:]:
-        if found := differences(_essence(first), _essence(other)) or _other_data(runs[0], (workdir, other)):
+    for one, other in itertools.combinations(runs, 2):
+        if found := differences(_essence(one[1]), _essence(other[1])) or _other_data(one, other):
             raise ValueError(
-                f"{first_dir} and {workdir} do not belong together ({found[0]}): members need the same task, model, "
+                f"{one[0]} and {other[0]} do not belong together ({found[0]}): members need the same task, model, "
                 "classes, data and preprocessing"
             )
 
@@ -100,24 +101,37 @@ def _essence(config: Config) -> dict[str, Any]:
 def _other_data(a: tuple[Path, Config], b: tuple[Path, Config]) -> list[str]:
     """The splits whose content was not the same when the runs began; a training split that one of them cut may differ.
 
-    A directory that holds an average alone has no environment.json, and is not asked.
+    Of weights that were imported no content is known.
     """
-    environments = [workdir / "environment.json" for workdir, _ in (a, b)]
-    if not all(path.is_file() for path in environments):
+    one, other = (fingerprints(workdir) for workdir, _ in (a, b))
+    if not one or not other:
         return []
-    one, other = (record.read_json(path).get("data", {}) for path in environments)
     cut = {a[1].data.train_split} if a[1].data.limit != b[1].data.limit and len(one) > 1 else set()
     differing = (name for name in {*one} & {*other} - cut if one[name] != other[name])
     return [f"the data of split {name} is another" for name in sorted(differing)]
 
 
-def reference(members: Sequence[Member]) -> Config:
-    """The config of the run whose training data re-estimates batch statistics: the one with the most of it.
+def fingerprints(workdir: Path) -> dict[str, str]:
+    """SHA-256 of the data by split: of a run when it began, of an average those of the run it is called after."""
+    path, steps = workdir / "environment.json", snapshots.steps(workdir)
+    if path.is_file():
+        return record.read_json(path).get("data", {})
+    return snapshots.manifest(workdir, steps[-1]).get("data", {}) if steps else {}
+
+
+def reference(members: Sequence[Member]) -> tuple[Path, Config]:
+    """The run whose training data re-estimates batch statistics, the one with the most of it, and its config.
 
     Among equals the first by its JSON form, so that the order in which runs are named does not matter.
     """
-    configs = [record.stored_config(workdir) for workdir in {member.workdir for member in members}]
-    return min(configs, key=lambda config: (-(config.data.limit or math.inf), json.dumps(to_json(config))))
+    runs = {member.workdir: record.stored_config(member.workdir) for member in members}
+    return min(runs.items(), key=lambda run: (-(run[1].data.limit or math.inf), json.dumps(to_json(run[1]))))
+
+
+def newest_first(members: Sequence[Member]) -> list[int]:
+    """The places of the members in `members` by falling step, equal ones by their runs' configs."""
+    configs = {run: json.dumps(to_json(record.stored_config(run))) for run in {member.workdir for member in members}}
+    return sorted(range(len(members)), key=lambda i: (-members[i].step, configs[members[i].workdir]))
 
 
 def names(members: Sequence[Member]) -> list[str]:

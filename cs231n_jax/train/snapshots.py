@@ -181,11 +181,14 @@ def _manifest_text(content: dict[str, Any]) -> str:
 
 
 def members(workdir: Path) -> list[int]:
-    """The steps of the member snapshots, oldest first; a manifest that cannot be read counts as one."""
+    """The steps of the member snapshots, oldest first; a manifest that does not match its own SHA-256 counts as one."""
 
     def is_member(step: int) -> bool:
         try:
-            return json.loads((directory(workdir, step) / "manifest.json").read_text())["kind"] == Kind.MEMBER.value
+            text = (directory(workdir, step) / "manifest.json").read_text()
+            content = json.loads(text)
+            del content["sha256"]
+            return text != _manifest_text(content) or content["kind"] == Kind.MEMBER.value
         except (OSError, ValueError, KeyError, TypeError):
             return True
 
@@ -263,7 +266,8 @@ def refuse_weights_alone(workdir: Path, step: int) -> None:
     if "step" not in _described(directory(workdir, step) / "state"):
         raise ValueError(
             f"the snapshot at step {step} in {workdir} holds weights alone (an average, or imported): it can be "
-            "evaluated and ensembled, not trained further; train in another --workdir"
+            f"evaluated and ensembled, not trained further; begin with it in another --workdir, by "
+            f"--config.initial.weights={workdir}"
         )
 
 

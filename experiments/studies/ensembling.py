@@ -30,13 +30,15 @@ EMA_DECAY = 0.995  # the lecture's
 ERROR, GAIN, GAIN_ERROR = "its standard error", "gain (points)", "its error"  # columns
 DETAILS = """
 Momentum 0.9, weight decay 1e-4, batch 128 (digits: 64), peak rate 0.1, pad-crop and flip (digits: crop alone).
-One run: half a cosine. Moving average: of that run's weights, after every update. SWA: a constant rate of 0.05 in the
-last quarter, weights averaged there. FGE: triangles between 0.05 and 0.01 in the last 40 %. Snapshots: cosine cycles
-from 0.1. Short runs: independent, with a cosine each, of whole epochs that together are at most as long as the single
-run. Full runs: independent, each as long as the single run. A budget of 1 is the price of the single run. Averaged
-weights have batch statistics of their own, gathered over the training data. The time below is that of the call that
-printed this page, which does not train again what an earlier call finished; seedN.json says where each seed was trained
-(of recorded studies in experiments/pinned).
+One run: half a cosine. Moving average: of that run's weights, after every update. SWA: the peak rate for three eighths
+of the run, a straight line to 0.05 at its last quarter, constant there, where weights are averaged. FGE: the peak rate
+for a third, a line to 0.05 at two thirds, then triangles down to 0.01 and up again, a member at each lowest point. What
+these two gain is of their rates and of their averages together. Snapshots: cosine cycles from 0.1. Short runs:
+independent, with a cosine each, of whole epochs that together are at most as long as the single run. Full runs:
+independent, each as long as the single run. A budget of 1 is the price of the single run. Averaged weights have batch
+statistics of their own, gathered over the training data. The time below is that of the call that printed this page,
+which does not train again what an earlier call finished: with the folder of a record in experiments/pinned copied into
+--workdir it prints the page of that record, and seedN.json says where each seed was trained.
 
 Published, with other networks and budgets, error in percent. Snapshot ensembles (Huang et al. 2017, table 1),
 ResNet-110: CIFAR-100 single 28.02, short independent cycles 24.54, snapshots 24.19; CIFAR-10 5.52, 6.66, 5.32.

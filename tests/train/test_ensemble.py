@@ -202,6 +202,13 @@ def test_a_damaged_member_is_named_and_left_out_only_if_told_to(runs, tmp_path):
     assert done.returncode == 1
     assert "step_00000056" in done.stderr
     assert "--leave_out_damaged" in done.stderr
+    about = snapshots.directory(tmp_path / "run", 28) / "manifest.json"
+    whole = about.read_text()
+    about.write_text(whole.replace('"kind": "member"', '"kind": "lember"'))  # one byte: still a member, and damaged
+    assert [member.step for member in members.find([tmp_path / "run"])] == [28, 56, 84]
+    with pytest.raises(DamagedSnapshotError, match=r"manifest\.json does not match its own SHA-256"):
+        members.load(Member(tmp_path / "run", 28))
+    about.write_text(whole)
     done = program(f"--workdir={tmp_path / 'run'}", "--leave_out_damaged")
     assert done.returncode == 0, done.stderr
     assert "left out" in done.stdout
@@ -242,8 +249,9 @@ def test_statistics_come_from_the_run_with_the_most_data_in_whatever_order(runs,
         (workdir / "config.json").write_text(text)
         places.append(workdir)
     for order in itertools.permutations(Member(place, 1) for place in places):
-        assert (members.reference(order).seed, members.reference(order).data.limit) == (0, 0)
-        assert members.reference([m for m in order if m.workdir not in runs]).data.limit == 500
+        run, config = members.reference(order)
+        assert (run, config.seed, config.data.limit) == (runs[0], 0, 0)
+        assert members.reference([m for m in order if m.workdir not in runs])[1].data.limit == 500
 
 
 def test_runs_on_other_data_of_the_same_name_are_refused(runs, tmp_path):
@@ -254,9 +262,38 @@ def test_runs_on_other_data_of_the_same_name_are_refused(runs, tmp_path):
     path = tmp_path / "other" / "config.json"
     path.write_text(path.read_text().replace('"limit": 0', '"limit": 500'))
     assert len(members.find([runs[0], tmp_path / "other"])) == 6
+    shutil.copytree(runs[1], tmp_path / "third")
+    note(tmp_path / "third", train="a third")
+    for order in itertools.permutations((runs[0], tmp_path / "other", tmp_path / "third")):
+        with pytest.raises(ValueError, match=r"the data of split train is another"):  # of the two that are whole
+            members.find(order)
     note(tmp_path / "other", test="another")
     with pytest.raises(ValueError, match=r"the data of split test is another"):
         members.find([runs[0], tmp_path / "other"])
+
+
+def test_an_average_knows_its_data(runs, thorough, tmp_path):
+    chosen, found = thorough
+    averaged.save(chosen, found.weights, tmp_path / "average")
+    assert len(members.find([tmp_path / "average", runs[1]])) == 4
+    shutil.copytree(runs[1], tmp_path / "other")
+    note(tmp_path / "other", test="another")
+    with pytest.raises(ValueError, match=r"the data of split test is another"):
+        members.find([tmp_path / "average", tmp_path / "other"])
+
+
+def test_equal_data_may_lie_in_two_places(runs, tmp_path):
+    shutil.copytree(runs[0], tmp_path / "other")
+    path = tmp_path / "other" / "config.json"
+    path.write_text(path.read_text().replace('"dir": ""', '"dir": "/elsewhere"'))
+    assert len(members.find([runs[0], tmp_path / "other"])) == 6
+
+
+def test_the_newest_are_the_newest_of_all_runs(runs):
+    found = [members.find(order) for order in (runs, runs[::-1])]
+    taken = [[chosen[i] for i in members.newest_first(chosen)] for chosen in found]
+    assert [member.step for member in taken[0]] == [84, 84, 56, 56, 28, 28]
+    assert taken[0] == taken[1]
 
 
 @pytest.mark.parametrize("change", ["width", "preprocessing", "classes"])
@@ -282,6 +319,8 @@ def test_runs_that_do_not_fit_are_refused(runs, tmp_path, change):
         (("--snapshots=5",), "no snapshot 5"),
         (("--snapshots=five",), "is no step"),
         (("--last=2", "--snapshots=28"), "both choose members"),
+        (("--workdir=",), "leaves a run without a name"),
+        (("--workdir=runs,",), "leaves a run without a name"),
     ],
 )
 def test_wrong_choices_are_refused(runs, flags, expected):
