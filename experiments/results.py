@@ -66,6 +66,14 @@ RUNS = (
     ),
     Run("sst2:lstm", "SST-2, sentences, validation", "–", "sst2", " shared with other work"),
     Run("moving_digits:lstm", "moving_digits, clips", "–", "moving_digits", " shared with other work"),
+    Run("flickr8k:attention ⁴", "flickr8k, 400 of 1,000 test images", "–"),
+    Run("flickr8k:lstm ⁴", "flickr8k, 400 of 1,000 test images", "–", "flickr8k_lstm", " shared with other work"),
+)
+
+
+PUBLISHED = (  # of captions: config, BLEU-1 to 4
+    ("Karpathy, Fei-Fei 2015: RNN, 6,000 images", "57.9", "38.3", "24.5", "16.0"),
+    ("Xu et al. 2015: soft attention, VGG-19, 6,000 images", "67.0", "44.8", "29.9", "19.5"),
 )
 LOADED = ["published ResNet-20 weights, loaded", "CIFAR-10", "8.27 %", "8.27 %", "–", "–"]
 LOADED_BY = "`tests/interop/test_resnet20.py`"
@@ -78,6 +86,19 @@ def results() -> str:
     for run in RUNS:
         rows += _recorded(run) if run.name else [[run.config, run.data, NOT_RUN, _percent(run.paper), "", "", ""]]
     return pages.markdown(header, [*rows, [*LOADED, LOADED_BY]])
+
+
+def captions() -> str:
+    """BLEU and CIDEr-D of the captions that recorded runs wrote, by width of the beam, beside the published ones."""
+    header = ["config", "beam", "BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "CIDEr-D"]
+    cells = []
+    for run in RUNS:
+        for path in sorted((PINNED / run.name).glob("generated_beam*.json")) if run.name else ():
+            found = record.read_json(path)
+            bleu = [f"{found['scores'][f'bleu-{n}']['value']:.1f}" for n in range(1, 5)]
+            cells.append([run.config, str(found["beam"]), *bleu, f"{found['scores']['cider-d']['value']:.2f}"])
+    cells += [[name, "", *bleu, "–"] for name, *bleu in PUBLISHED]
+    return pages.markdown(header, cells)
 
 
 def speed() -> str:
@@ -105,6 +126,7 @@ def optimizers() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "results": results,
+    "captions": captions,
     "speed": speed,
     "startup": startup,
     "optimizers": optimizers,
@@ -143,7 +165,7 @@ def _recorded(run: Run) -> list[list[str]]:
     cores = record.read_json(PINNED / run.name / "environment.json")["cpu"]["cores"]
     source = " ".join(part for part in (f"`{run.command}`," if run.command else "", f"`experiments/pinned/{run.name}`"))
     hardware = f"{cores} CPU cores{run.hardware}, {found['train_seconds']:,.0f} s"
-    error = _score(found["eval"], PINNED / run.name / "generated.json")
+    error = _score(found["eval"], PINNED / run.name)
     members = found.get("members", [])
     averages = [m for m in members if not m["name"].startswith("snapshot")]
     last = [m for m in members if m not in averages][-1:]
@@ -155,10 +177,11 @@ def _recorded(run: Run) -> list[list[str]]:
     ]
 
 
-def _score(found: dict[str, float], generated: Path) -> str:
-    """Of what a run generated (`experiments.decode --split`) BLEU, otherwise of its evaluation."""
-    if generated.exists():
-        return f"{record.read_json(generated)['scores']['bleu']['value']:.1f} BLEU"
+def _score(found: dict[str, float], folder: Path) -> str:
+    """Of what a run generated (`experiments.decode --split`), by its widest beam, BLEU; otherwise of its evaluation."""
+    if generated := sorted(folder.glob("generated*.json")):
+        scores = record.read_json(generated[-1])["scores"]
+        return f"{scores.get('bleu', scores.get('bleu-4'))['value']:.1f} BLEU"
     return f"{found['loss']:.3f} nats" if "perplexity" in found else _error(found["accuracy"])
 
 
