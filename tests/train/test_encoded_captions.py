@@ -2,6 +2,7 @@
 
 import time
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,13 +12,17 @@ from cs231n_jax.config import Config, TrainConfig
 from cs231n_jax.data import DataConfig, Normalization
 from cs231n_jax.interop import files
 from cs231n_jax.models import ModelConfig, functional
+from cs231n_jax.models.base import stage_of
+from cs231n_jax.optim import OptimizerConfig
 from cs231n_jax.tasks.base import TaskConfig
 from cs231n_jax.train import encoder, generate_many
 from cs231n_jax.train.assemble import assemble
 from cs231n_jax.train.encoder import EncoderConfig
-from cs231n_jax.train.loop import Silent
+from cs231n_jax.train.initial import InitialConfig
+from cs231n_jax.train.loop import Loop, Silent
 from cs231n_jax.train.run import run
 from cs231n_jax.train.sharding import MeshConfig
+from cs231n_jax.train.signals import StopRequest
 
 NARROW = {"width": 4}
 
@@ -60,3 +65,27 @@ def test_a_picture_of_a_users_own_is_refused(workdir):
     task = assemble(captions(workdir)).task
     with pytest.raises(ValueError, match="this run reads features of an encoder, and photo"):
         task.generation().read("photo.png")
+
+
+def test_a_backbone_begins_as_in_the_file_and_is_trained_from_a_given_update_on(workdir):
+    """The published weights in the part "backbone" of a captioner; frozen for an update, then at a rate of its own."""
+    params, state = functional.init(models.create("resnet8"), 3, jnp.zeros((1, 64, 64, 3)))
+    files.write(workdir / "resnet8.npz", files.to_flat(params, state))
+    config = captions(workdir)
+    config.encoder = EncoderConfig()
+    config.model.options |= {"backbone": "resnet8", "stage": "stage2"}
+    config.initial = InitialConfig(weights=str(workdir / "resnet8.npz"), into="backbone")
+    groups = {"rate_paths": ("^backbone/",), "rate_factors": (0.1,), "rate_starts": ("1",)}
+    config.optimizer = OptimizerConfig(name="adam", learning_rate=1e-3, **groups)
+    after = {0: jax.device_get(assemble(config).new_state().params)}
+    for until in (1, 2):
+        with StopRequest() as stop:
+            loop = Loop(assemble(config), workdir / f"run{until}", Silent(), stop, time.time())
+            loop.workdir.mkdir()
+            after[until] = jax.device_get(loop.run(until).params)
+    kernel = np.asarray(params["stem_conv"]["kernel"])
+    found = [after[step]["backbone"]["stem_conv"]["kernel"] for step in (0, 1, 2)]
+    assert found[0].tobytes() == found[1].tobytes() == kernel.tobytes()
+    assert 0 < np.abs(found[2] - kernel).max() <= 1.01e-4  # Adam's first step at a tenth of the rate
+    assert set(after[0]["backbone"]) == {name for name in params if stage_of(name) in ("stem", "stage1", "stage2")}
+    assert (after[1]["head"]["kernel"] != after[0]["head"]["kernel"]).any()
