@@ -1,0 +1,199 @@
+"""Every family of convolutional nets on the same images for the same time: one row a family."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from cs231n_jax.config import Config
+from cs231n_jax.data import DataConfig
+from cs231n_jax.models import ModelConfig, registry
+from cs231n_jax.optim import ScheduleConfig
+from cs231n_jax.train import record
+from cs231n_jax.train.assemble import assemble
+from cs231n_jax.train.sharding import MeshConfig
+from cs231n_jax.train.step import make_train_step
+from experiments.configs import (
+    alexnet,
+    cifar10_resnet,
+    densenet,
+    fractalnet,
+    googlenet,
+    lenet,
+    nin,
+    squeezenet,
+    stochastic_depth,
+    vgg,
+    wide_resnet,
+)
+from experiments.studies import Result, seeds
+from experiments.studies.drawing import canvas, save
+
+MINUTES, CORES = 10, 2
+
+
+class Family(NamedTuple):
+    """A family's small variant: its model, whose optimizer it is trained with, and how it is made small."""
+
+    model: str
+    optimizer: Callable[[], Config]  # the family's own config
+    options: dict[str, Any]
+    side: int = 32  # pixels that its images are resized to
+
+
+FAMILIES = {
+    "LeNet-5": Family("lenet5", lenet.get_config, {}),
+    "AlexNet": Family("alexnet", lambda: alexnet.get_config("torchvision"), {"scale": 0.5, "hidden": 512}, 64),
+    "VGG": Family("vgg11_bn_cifar", lambda: vgg.get_config("vgg11_bn_cifar"), {"width": 32}),
+    "Network in Network": Family("nin_cifar", nin.get_config, {"scale": 0.5}),
+    "GoogLeNet": Family("googlenet_cifar", googlenet.get_config, {"scale": 0.25}),
+    "SqueezeNet": Family("squeezenet", squeezenet.get_config, {}, 64),
+    "ResNet": Family("resnet20", cifar10_resnet.get_config, {}),
+    "stochastic depth": Family("resnet20", stochastic_depth.get_config, {"depth_drop_rate": 0.5}),
+    "wide ResNet": Family("wrn16_4", lambda: wide_resnet.get_config("wrn16_4"), {"width": 8}),
+    "DenseNet": Family("densenet40_12", lambda: densenet.get_config("densenet40_12"), {"growth": 6, "stem_width": 8}),
+    "FractalNet": Family("fractalnet20", fractalnet.get_config, {"widths": (16, 32, 64, 128, 128)}),
+}
+
+
+class Setting(NamedTuple):
+    """The images, the time and the seeds."""
+
+    data: str = "cifar10"
+    limit: int = 10_000
+    batch: int = 128
+    seconds: float = 60.0 * MINUTES * CORES  # of the processor, of all threads
+    updates: int = 10  # that an update's time is the median of
+    seeds: int = 3
+    families: tuple[str, ...] = tuple(FAMILIES)
+
+
+FULL = Setting()
+QUICK = Setting("synthetic:32x32x3:10:100", 64, 8, 0.0, 1, 1, ("LeNet-5", "ResNet"))
+
+
+def families_table(workdir: Path, quick: bool) -> Result:
+    """Which family of convolutional nets does best with the same images and the same ten minutes?
+
+    The first 10,000 training images of CIFAR-10, pad-4 crops and flips, batches of 128; a small variant of each family,
+    narrowed where an epoch of the published one takes more than ten minutes on two cores. Each has the optimizer of its
+    family's config, its rate warmed up over the first tenth and then falling by half a cosine. How many updates ten
+    minutes are follows from the processor time of one (median of ten, compilation apart, of all threads, so that other
+    work on the machine does not count): 1,200 seconds of the processor are ten minutes of two cores. All seeds of a
+    family make the same number of updates. Errors on all 10,000 test images after the last update; ± is the standard
+    error over three seeds. Runs lie below the study's directory, each a record that `experiments.reproduce` replays; a
+    study that is killed goes on where it was.
+    """
+    setting = QUICK if quick else FULL
+    root = workdir / "families_table"
+    essence = setting._asdict() | {"families": {name: _told(FAMILIES[name]) for name in setting.families}}
+    times = seeds.kept(root / "update.json", essence, lambda: {n: _seconds(setting, n) for n in setting.families})
+    updates = {name: max(1, int(setting.seconds / times[name])) for name in setting.families}
+    found = [
+        seeds.kept(
+            root / f"seed{seed}.json",
+            essence | {"updates": updates},
+            lambda seed=seed: {name: _error(setting, name, updates[name], seed, root) for name in setting.families},
+        )
+        for seed in range(setting.seeds)
+    ]
+    rows = sorted((_row(name, times, updates, found) for name in setting.families), key=lambda row: row["error (%)"])
+    numbers = {f"{r['family']}: {key}": float(value) for r in rows for key, value in list(r.items())[2:]}
+    numbers = {key: value for key, value in numbers.items() if np.isfinite(value)}  # one seed has no error
+    return Result(_figure(workdir, rows), numbers, _sentence(setting, rows), rows)
+
+
+def _told(family: Family) -> dict[str, Any]:
+    optimizer = family.optimizer().optimizer
+    told = {"optimizer": optimizer.name, "rate": optimizer.learning_rate, "weight_decay": optimizer.weight_decay}
+    return {"model": family.model, "options": family.options, "side": family.side, **told}
+
+
+def config_of(setting: Setting, name: str, updates: int, seed: int) -> Config:
+    """One run of a family: its model made small, its optimizer, the images and the schedule of all."""
+    family = FAMILIES[name]
+    resized = family.side if family.side != 32 else 0
+    config = family.optimizer()
+    options = {"num_classes": 10, **family.options}
+    config.seed, config.model = seed, ModelConfig(name=family.model, options=options)
+    config.data = DataConfig(
+        name=setting.data,
+        limit=setting.limit,
+        batch_size=setting.batch,
+        augment="crop_flip",
+        augment_padding=4,
+        image_size=resized,
+    )
+    config.schedule = ScheduleConfig(name="cosine", warmup=str(updates // 10))
+    config.train.steps, config.train.log_every = str(updates), str(min(updates, 20))
+    config.train.eval_every, config.train.save_every = "0", "5%" if updates >= 20 else "0"
+    config.mesh = MeshConfig(data=1)
+    return config
+
+
+def _seconds(setting: Setting, name: str) -> float:
+    """Processor seconds of one update, of all threads."""
+    config = config_of(setting, name, 100, 0)
+    assembly = assemble(config)
+    update = jax.jit(make_train_step(assembly.task, assembly.optimizer, config.seed), donate_argnums=0)
+    batch = assembly.train_source[assembly.pipeline.indices(0)] | assembly.pipeline.draws(0)
+    state, taken = jax.block_until_ready(update(assembly.new_state(), batch)), []
+    for _ in range(setting.updates):
+        start = time.process_time()
+        state = jax.block_until_ready(update(state, batch))
+        taken.append(time.process_time() - start)
+    return float(np.median(taken))
+
+
+def _error(setting: Setting, name: str, updates: int, seed: int, root: Path) -> dict[str, float]:
+    """The test error in percent, and the seconds of the clock that training took."""
+    run = seeds.trained(config_of(setting, name, updates, seed), root / f"{name.replace(' ', '_')}_seed{seed}")
+    result = record.read_json(run / "result.json")
+    return {"error (%)": 100 * (1 - result["eval"]["accuracy"]), "seconds": result["train_seconds"]}
+
+
+def _row(name: str, times: Mapping[str, float], updates: Mapping[str, int], found: list) -> dict[str, Any]:
+    errors = np.array([ways[name]["error (%)"] for ways in found])
+    family = FAMILIES[name]
+    return {
+        "family": name,
+        "model": f"{family.model} {family.options or ''}".strip(),
+        "error (%)": float(errors.mean()),
+        "± error": seeds.error(errors),
+        "parameters": registry.parameter_count(family.model, **{"num_classes": 10, **family.options}),
+        "processor seconds an update": times[name],
+        "updates": updates[name],
+        "seconds of the clock": float(np.mean([ways[name]["seconds"] for ways in found])),
+    }
+
+
+def _figure(workdir: Path, rows: list[dict[str, Any]]) -> Path:
+    figure, (left, right) = canvas(1, 2, width=6)
+    names, errors = [row["family"] for row in rows], [row["error (%)"] for row in rows]
+    left.barh(names, errors, xerr=np.nan_to_num([row["± error"] for row in rows]), capsize=3)
+    left.invert_yaxis()
+    left.set(xlabel="test error (%)", title="the same images and processor time")
+    right.loglog([row["processor seconds an update"] for row in rows], errors, "o")
+    for row in rows:
+        right.annotate(row["family"], (row["processor seconds an update"], row["error (%)"]), fontsize=8)
+    right.set(xlabel="processor seconds an update", ylabel="test error (%)")
+    return save(figure, workdir / "families_table.png")
+
+
+def _sentence(setting: Setting, rows: list[dict[str, Any]]) -> str:
+    told = [f"{r['family']} {r['error (%)']:.1f}" + _spread(r["± error"]) for r in rows]
+    return (
+        f"On {setting.limit:,} images of {setting.data.partition(':')[0]} and {setting.seconds:,.0f} seconds of the "
+        f"processor the test errors are, in percent, {', '.join(told)} (± standard errors, seeds: {setting.seeds}); "
+        f"{rows[0]['family']} comes first with {rows[0]['updates']:,} updates and {rows[0]['parameters']:,} parameters."
+    )
+
+
+def _spread(error: float) -> str:
+    return "" if np.isnan(error) else f" ± {error:.1f}"
+
+
+STUDIES = {"families_table": families_table}
