@@ -135,6 +135,18 @@ FAULTS = {
     "a snapshot whose checksum nobody reads": Fault(
         "train/snapshots.py", "if _sha256(path / name) != digest:", "if not digest:", "tests/train/test_snapshots.py"
     ),
+    "features whose key leaves the weights out": Fault(
+        "train/encoder.py",
+        '"weights": fingerprint(used, ())',
+        '"weights": ""',
+        "tests/train/test_encoder.py -k changes_their_key",
+    ),
+    "slots that move before their group begins": Fault(
+        "optim/starting.py",
+        "kept = jax.tree.map(chosen, moved, state.inner)",
+        "kept = moved",
+        "tests/optim/test_starting.py",
+    ),
     "a moving average with its decay the other way": Fault(
         "train/average.py",
         "decay * a + (1.0 - decay) * n",
