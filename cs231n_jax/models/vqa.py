@@ -177,11 +177,11 @@ def normalised(x: Array) -> Array:
     return x * jax.lax.rsqrt(jnp.square(x).sum(-1, keepdims=True) + TINY)
 
 
-TOKENS, CLASSES, FEATURES, PLACES = 10_000, 1000, 512, 7 * 7
+TOKENS, CLASSES, FEATURES, PLACES = 10_000, 1000, 512, 8 * 8
 
 
 def _count(kind: Kind, hops: int = 1, embedding: int = 300, hidden: int = 512, attended: int = 256) -> int:
-    """With the default options, on features of 7×7 places, those of a VGG."""
+    """With the default options, on features of 8×8 places, as of a VGG on 256×256 pixels."""
     lstm = TOKENS * embedding + 4 * hidden * (embedding + hidden + 1)
     square, head = (hidden + 1) * hidden, (hidden + 1) * CLASSES
     if kind == "stacked":
@@ -194,7 +194,7 @@ def _count(kind: Kind, hops: int = 1, embedding: int = 300, hidden: int = 512, a
 
 def _variant(kind: Kind, hops: int = 1) -> Variant:
     fixed = {"activation": "tanh", "remat": False, "ghost_batch": 0, "kind": kind, "hops": hops}
-    return Variant(Vqa, fixed, (7, 7, FEATURES), _count(kind, hops), {"num_classes": CLASSES})
+    return Variant(Vqa, fixed, (8, 8, FEATURES), _count(kind, hops), {"num_classes": CLASSES})
 
 
 VARIANTS = {
