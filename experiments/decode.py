@@ -4,11 +4,13 @@ python -m experiments.decode --workdir=runs/a --prompt="First " [--samples=3 --l
 python -m experiments.decode --workdir=runs/a --prompt="First " --beam=4 [--samples=4 --snapshot=1000 --average]
 python -m experiments.decode --workdir=runs/a --split=test --beam=5 --length=100
 python -m experiments.decode --workdir=runs/a --input=sentences.txt --beam=5
+python -m experiments.decode --workdir=runs/a --split=test --beam=5 --length=20 --page=captions.html [--page_images=20]
 
 Prints the texts and writes them to samples/ in the run directory. With --split there is one for each input of a split
 of the run's data, in their order, and what is printed are their scores against the references, such as BLEU; with
---input one for each line of a file. The same snapshot, settings and seed give the same bytes. Ctrl-C, SIGTERM and
-SIGUSR1 write what there is and exit with code 75.
+--input one for each line of a file. Of a run that describes pictures --page also writes one HTML file of the first of
+them, with what the search found and where each word looked. The same snapshot, settings and seed give the same bytes.
+Ctrl-C, SIGTERM and SIGUSR1 write what there is and exit with code 75.
 """
 
 from experiments import program  # isort: skip  (first: it sets up the allocator)
@@ -19,7 +21,7 @@ from pathlib import Path
 from absl import flags
 
 from cs231n_jax.report.console import ConsoleReporter
-from cs231n_jax.train import generate, generate_many
+from cs231n_jax.train import description_page, generate, generate_many
 from cs231n_jax.train.record import stored_config
 from cs231n_jax.train.signals import StopRequest
 from experiments.overrides import UsageError
@@ -37,6 +39,8 @@ _TOP_P = flags.DEFINE_float("top_p", 1.0, "Draw from the likeliest tokens that h
 _SEED = flags.DEFINE_integer("seed", 0, "Of the draws.")
 _BEAM = flags.DEFINE_integer("beam", 0, "Width of a beam search; 1: the likeliest token at each step; 0: draw samples.")
 _BATCH = flags.DEFINE_integer("batch", 64, "With --split and --input: inputs at once.")
+_PAGE = flags.DEFINE_string("page", None, "With --split and --input, of captions: the HTML file to be written.")
+_PAGE_IMAGES = flags.DEFINE_integer("page_images", 20, "How many pictures are on it, the first ones.", lower_bound=1)
 _AVERAGE = flags.DEFINE_bool("average", False, "With the moving average of the parameters (train.ema_decay).")
 
 
@@ -51,6 +55,8 @@ def main() -> None:
 
 
 def _one(prompt: str) -> None:
+    if _PAGE.value is not None:
+        raise UsageError("--page is for --split and --input: a prompt is printed alone")
     settings = generate.Settings(
         prompt=prompt,
         samples=_SAMPLES.value,
@@ -79,10 +85,14 @@ def _many() -> None:
     with StopRequest() as stop:
         rest = (settings, _SNAPSHOT.value, lambda: bool(stop), _warn)
         if _SPLIT.value is not None:
-            found = generate_many.generate_split(workdir, _SPLIT.value, *rest)
+            given, texts, page = _SPLIT.value, generate_many.generate_split, description_page.of_split
         else:
-            lines = Path(_INPUT.value or "").read_text(encoding="utf-8").splitlines()
-            found = generate_many.generate_texts(workdir, lines, *rest)
+            given = Path(_INPUT.value or "").read_text(encoding="utf-8").splitlines()
+            texts, page = generate_many.generate_texts, description_page.of_files
+        if _PAGE.value is not None:  # first: what stands in its way is told before all is decoded
+            where = description_page.Page(Path(_PAGE.value), _PAGE_IMAGES.value)
+            print(f"# {page(workdir, given, settings, where, *rest[1:])}")
+        found = texts(workdir, given, *rest)
     if found.scores:
         rows = [(name, f"{score.value:.2f}", score.signature) for name, score in found.scores.items()]
         with ConsoleReporter() as reporter:

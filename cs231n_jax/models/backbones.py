@@ -79,6 +79,19 @@ def as_places(x: Array) -> Array:
     return x[:, None] if x.ndim == 2 else x.reshape((x.shape[0], -1, x.shape[-1]))
 
 
+def grid(network: str, stage: str, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns of the L = rows·columns places of a backbone.
+
+    Args:
+        network: of images; or "none".
+        stage: of it.
+        shape: of the images [N, H, W, C]; or of the features.
+    """
+    feature = shape if network == NONE else _declared(network_of(network), stage, shape)[1]
+    rows, columns = feature[1:3] if len(feature) == 4 else (1, 1) if len(feature) == 2 else (1, feature[1])
+    return rows, columns
+
+
 def side_by_side(places: Array) -> Array:
     """One vector an image, the features of all places: [N, L, D] -> [N, L·D]."""
     return places.reshape((places.shape[0], -1))

@@ -49,7 +49,7 @@ class Captioning(Conditioned):
 
     def generation(self) -> Generation:
         """An image is described, each once; BLEU-1 to 4, ROUGE-L and CIDEr-D against all of its captions."""
-        return Generation(self._read, self.start, self.write, self.stop, _inputs, self._score)
+        return Generation(self._read, self.start, self.write, self.stop, inputs, self._score)
 
     def _read(self, path: str) -> dict[str, np.ndarray]:
         if not self.mean:
@@ -84,7 +84,7 @@ def spread(alpha: Array, counted: Array) -> Array:
     return jnp.square(1.0 - looked).sum(-1) * counted.max(1)
 
 
-def _inputs(source: Source) -> Inputs:
+def inputs(source: Source) -> Inputs:
     """The images of a split, each once, and all of its captions as references."""
     if not isinstance(source, Pictured):
         raise ValueError(f"the captions of {source.info.name} {source.info.split} are not at hand: give a whole split")

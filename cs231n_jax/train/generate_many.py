@@ -14,8 +14,9 @@ import numpy as np
 from cs231n_jax.config import Config
 from cs231n_jax.data import buckets
 from cs231n_jax.decode import beam_search
+from cs231n_jax.decode.beam import Hypotheses
 from cs231n_jax.tasks import generation
-from cs231n_jax.tasks.generation import Generation, Inputs, Scored
+from cs231n_jax.tasks.generation import Generation, Inputs, Scored, Start
 from cs231n_jax.train import generate, record, snapshots
 from cs231n_jax.train.assemble import Assembly, assemble_here
 from cs231n_jax.train.signals import Interrupted
@@ -117,13 +118,17 @@ def search(how: Generation, settings: Settings) -> Callable[[Any, Any], tuple[Ar
     """The compiled function (weights, batch) -> tokens [N, S], lengths [N] and log-probabilities [N] of the best."""
 
     def best(weights: tuple[Params, ModelState], batch: Batch) -> tuple[Array, Array, Array]:
-        at = how.start(*weights, batch)
-        found = beam_search(
-            at.step, at.carry, at.prompt, settings.length, beam=settings.beam, stop=how.stop, prompt_lengths=at.lengths
-        )
+        found = hypotheses(how.start(*weights, batch), how, settings)
         return found.tokens[:, 0], found.lengths[:, 0], found.log_probs[:, 0]
 
     return jax.jit(best)
+
+
+def hypotheses(at: Start, how: Generation, settings: Settings) -> Hypotheses:
+    """All that a search finds from where decoding begins; to be called inside jit."""
+    return beam_search(
+        at.step, at.carry, at.prompt, settings.length, beam=settings.beam, stop=how.stop, prompt_lengths=at.lengths
+    )
 
 
 def read(how: Generation, prompts: Sequence[str]) -> Inputs:

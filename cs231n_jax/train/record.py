@@ -259,7 +259,7 @@ def write_json(path: Path, values: Any) -> None:
 def write_text(path: Path, text: str) -> None:
     """Replace a file by way of a temporary one, durably."""
     temporary = path.with_name(f".{path.name}.writing")  # one writer at a time: the lock
-    with temporary.open("w") as file:
+    with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -1,7 +1,7 @@
 """Captions of made-up pictures, by an LSTM that looks at the picture anew for each word: no data is needed.
 
     python -m experiments.train --config=experiments/configs/scenes.py:attention --workdir=runs/scenes
-    python -m experiments.decode --workdir=runs/scenes --split=test --beam=5 --length=20
+    python -m experiments.decode --workdir=runs/scenes --split=test --beam=5 --length=20 --page=captions.html
 
 The pictures are those of `cs231n_jax.data.scenes`, of coloured shapes whose places are known, with five captions each.
 A small convolutional network is trained along from scratch; its last maps, 8×8 places of 64 numbers, are what attention

@@ -225,6 +225,7 @@ def test_replay_config_is_the_same_run_and_a_finished_one_prints_its_table_again
         ("decode", ["--workdir=/nowhere", "--prompt=a"], 1, "holds no run"),
         ("decode", ["--workdir=/nowhere", "--prompt=a", "--top_p=0"], 2, "top_p is 0.0; it must lie in (0, 1]"),
         ("decode", ["--workdir=/nowhere", "--prompt=a", "--beam=2", "--seed=1"], 2, "a beam search draws nothing"),
+        ("decode", ["--workdir=/nowhere", "--prompt=a", "--page=b.html"], 2, "--page is for --split and --input"),
         ("reproduce", [], 2, "give one record"),
         ("reproduce", ["/nowhere"], 1, "is no record"),
         ("plan", ["--config.model.nam=x"], 2, "did you mean name"),

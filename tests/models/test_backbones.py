@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cs231n_jax import inspect, models
-from cs231n_jax.models import functional
+from cs231n_jax.models import backbones, functional
 from cs231n_jax.models.base import stage_of
 
 SMALL = {"backbone": "resnet8", "stage": "stage2", "embedding": 4, "hidden": 5, "num_classes": 7}
@@ -86,6 +86,19 @@ def test_features_that_are_given_are_places():
         assert features["alignment"].shape == (2, 3, shape[0])
         assert params["alignment"]["kernel"].shape[0] == shape[1]
         assert "backbone" not in features
+
+
+@pytest.mark.parametrize(
+    ("network", "stage", "shape", "grid"),
+    [
+        ("none", "", (2, 3, 5, 7), (3, 5)),
+        ("none", "", (2, 7), (1, 1)),
+        ("lenet5", "stage1", (2, 32, 48, 3), (14, 22)),  # 5×5 without padding, and every other place
+        ("lenet5", "pre_logits", (2, 32, 32, 3), (1, 1)),
+    ],
+)
+def test_places_lie_in_rows_and_columns(network, stage, shape, grid):
+    assert backbones.grid(network, stage, shape) == grid
 
 
 def test_a_frozen_backbone_keeps_its_statistics():
