@@ -17,6 +17,7 @@ from experiments import program  # isort: skip  (first: it sets up the allocator
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -85,7 +86,8 @@ def _many() -> None:
     with StopRequest() as stop:
         rest = (settings, _SNAPSHOT.value, lambda: bool(stop), _warn)
         if _SPLIT.value is not None:
-            given, texts, page = _SPLIT.value, generate_many.generate_split, description_page.of_split
+            given: Any = _SPLIT.value
+            texts, page = generate_many.generate_split, description_page.of_split
         else:
             given = Path(_INPUT.value or "").read_text(encoding="utf-8").splitlines()
             texts, page = generate_many.generate_texts, description_page.of_files

@@ -87,7 +87,8 @@ def grid(network: str, stage: str, shape: tuple[int, ...]) -> tuple[int, int]:
         stage: of it.
         shape: of the images [N, H, W, C]; or of the features.
     """
-    feature = shape if network == NONE else _declared(network_of(network), stage, shape)[1]
+    eyes: Any = None if network == NONE else network_of(network)  # hashable, as above
+    feature = shape if eyes is None else _declared(eyes, stage, shape)[1]
     rows, columns = feature[1:3] if len(feature) == 4 else (1, 1) if len(feature) == 2 else (1, feature[1])
     return rows, columns
 
