@@ -66,7 +66,13 @@ RUNS = (
     ),
     Run("sst2:lstm", "SST-2, sentences, validation", "–", "sst2", " shared with other work"),
     Run("moving_digits:lstm", "moving_digits, clips", "–", "moving_digits", " shared with other work"),
-    Run("flickr8k:attention ⁴", "flickr8k, 400 of 1,000 test images", "–"),
+    Run(
+        "flickr8k:attention, 8 of 15 epochs ⁴",
+        "flickr8k, 400 of 1,000 test images",
+        "–",
+        "flickr8k_attention",
+        " shared with other work",
+    ),
     Run("flickr8k:lstm ⁴", "flickr8k, 400 of 1,000 test images", "–", "flickr8k_lstm", " shared with other work"),
 )
 
