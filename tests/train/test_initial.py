@@ -16,12 +16,12 @@ from cs231n_jax.interop import files, torchvision
 from cs231n_jax.models import ModelConfig, functional
 from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
 from cs231n_jax.train import initial, record, snapshots
-from cs231n_jax.train.assemble import Assembly, assemble
+from cs231n_jax.train.assemble import assemble
 from cs231n_jax.train.initial import InitialConfig
-from cs231n_jax.train.loop import Loop, Silent
+from cs231n_jax.train.loop import Silent
 from cs231n_jax.train.run import run
 from cs231n_jax.train.sharding import MeshConfig
-from cs231n_jax.train.signals import StopRequest
+from tests.train.test_groups import flat, train
 
 NARROW = {"width": 4}
 
@@ -45,19 +45,6 @@ def config(steps="6", **fields) -> Config:
         mesh=MeshConfig(data=1),
         **fields,
     )
-
-
-def train(assembly: Assembly, workdir, until=0):
-    workdir.mkdir(exist_ok=True)
-    with StopRequest() as stop:
-        loop = Loop(assembly, workdir, Silent(), stop, time.time())
-        state = loop.run(until)
-    return jax.device_get(state), [line for line in loop.metrics.read() if line["split"] == "train"]
-
-
-def flat(tree):
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(x) for path, x in leaves}
 
 
 # --- groups that begin later ---
