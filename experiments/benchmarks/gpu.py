@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from cs231n_jax import models, optim
+from cs231n_jax.ops import cells, recurrent
+from cs231n_jax.ops.cudnn_lstm import cudnn_lstm
 from cs231n_jax.tasks.classification import Classification
 from cs231n_jax.train import sharding, state
 from cs231n_jax.train.feed import many_updates
@@ -116,32 +118,25 @@ def cifar(sizes: Sizes, gpu: bool) -> dict[str, tuple[Program, int]]:
 
 
 def lstm(sizes: Sizes, gpu: bool) -> dict[str, tuple[Program, int]]:
-    """Gradients of one layer: a scan in jax, cuDNN through jax, cuDNN through torch."""
+    """Gradients of one layer's weights: our loop, cuDNN with our weights, cuDNN through torch."""
     n, t, h = sizes.length, sizes.length, sizes.hidden
-    x = jax.random.normal(jax.random.key(0), (n, t, h))
-    weights = {name: jax.random.normal(jax.random.key(i), (h, 4 * h)) / h**0.5 for i, name in enumerate("ih")}
-
-    @jax.jit
-    def scanned(weights: Any, x: Any) -> Any:
-        def loss(weights: Any) -> Any:
-            def cell(carry: Any, projected: Any) -> tuple[Any, Any]:
-                c, y = carry
-                i, f, o, g = jnp.split(projected + y @ weights["h"], 4, axis=-1)
-                c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-                y = jax.nn.sigmoid(o) * jnp.tanh(c)
-                return (c, y), y
-
-            zero = jnp.zeros((n, h))
-            return jnp.sum(jax.lax.scan(cell, (zero, zero), jnp.swapaxes(x @ weights["i"], 0, 1))[1] ** 2)
-
-        return jax.grad(loss)(weights)
-
-    programs: dict[str, tuple[Program, int]] = {"lax.scan": (lambda: jax.block_until_ready(scanned(weights, x)), 1)}
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(keys[0], (n, t, h))
+    drawn = [jax.random.normal(key, (h, 4 * h)) / h**0.5 for key in keys[1:]]
+    weights = cells.Weights(*drawn, jnp.zeros(4 * h))
+    programs: dict[str, tuple[Program, int]] = {
+        "cs231n_jax, the loop": (_gradients(lambda w: recurrent.lstm(x, w)[0], weights), 1)
+    }
     if gpu:
-        programs["cuDNN through jax"] = (_cudnn(n, t, h, x), 1)
+        programs["cs231n_jax, cuDNN"] = (_gradients(lambda w: cudnn_lstm(x, [w])[0], weights), 1)
     if find_spec("torch"):
         programs["torch LSTM"] = (_torch_lstm(n, t, h, gpu), 1)
     return programs
+
+
+def _gradients(layer: Callable[[Any], Any], weights: Any) -> Program:
+    compiled = jax.jit(jax.grad(lambda w: jnp.sum(layer(w) ** 2)))
+    return lambda: jax.block_until_ready(compiled(weights))
 
 
 def update(sizes: Sizes, gpu: bool) -> dict[str, tuple[Program, int]]:
@@ -221,22 +216,6 @@ def _times(program: Program, count: int) -> Program:
             program()
 
     return repeated
-
-
-def _cudnn(n: int, t: int, h: int, x: Any) -> Program:
-    from jax.experimental import rnn
-
-    weights = rnn.init_lstm_weight(jax.random.key(1), h, h, 1, False)
-    lengths, zero = jnp.full((n,), t, jnp.int32), jnp.zeros((1, n, h))
-
-    @jax.jit
-    def gradients(weights: Any) -> Any:
-        def loss(weights: Any) -> Any:
-            return jnp.sum(rnn.lstm(x, zero, zero, weights, lengths, h, h, 1, 0.0, False)[0] ** 2)
-
-        return jax.grad(loss)(weights)
-
-    return lambda: jax.block_until_ready(gradients(weights))
 
 
 def _torch_wait(gpu: bool) -> None:
