@@ -131,6 +131,14 @@ def beam(rows: Rows) -> list[Line]:
     ]
 
 
+def captioning(rows: Rows) -> list[Line]:
+    """The attention captioner's step and its search, beside torch's."""
+    return [
+        Line(f"captioner, {row['what']}", "ms", row["ours, ms"], "torch", row["torch, ms"], *_interval(row))
+        for row in rows
+    ]
+
+
 SUMMARIES: dict[str, Callable[[Rows], list[Line]]] = {
     "startup": startup,
     "families": families,
@@ -140,6 +148,7 @@ SUMMARIES: dict[str, Callable[[Rows], list[Line]]] = {
     "ensembling": ensembling,
     "recurrent": recurrent,
     "beam": beam,
+    "captioning": captioning,
 }
 
 

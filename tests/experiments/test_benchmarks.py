@@ -13,7 +13,7 @@ import pytest
 
 from cs231n_jax import models
 from experiments import pages, performance
-from experiments.benchmarks import beam, convolution, families, plain_flax_nets, scaling
+from experiments.benchmarks import beam, captioning, convolution, families, plain_flax_nets, scaling
 
 CHANNELS = {"lenet5": 1}
 ROOT = Path(__file__).parents[2]
@@ -97,3 +97,61 @@ def test_the_search_over_a_batch_and_the_loop_find_the_same_and_the_ratio_is_one
     (line,) = performance.beam([{key: pages.show(value) for key, value in row.items()}])
     assert line[:2] == ("beam 5, quick, a sentence", "ms")
     assert float(line.ratio) == pytest.approx(row["ratio"], rel=1e-4)
+
+
+@pytest.fixture
+def torch():
+    """Torch with one thread: two wait for each other where other processes have the cores."""
+    torch = pytest.importorskip("torch")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield torch
+    torch.set_num_threads(threads)
+
+
+def test_the_captioner_in_torch_has_our_loss_and_our_gradients(x64, torch):
+    from experiments.benchmarks import plain_torch_captioner
+
+    task, batch = captioning.captioning(captioning.QUICK, "float64"), captioning.drawn(captioning.QUICK, "float64")
+    params = jax.tree.map(lambda x: 2 * x, task.init(0, batch)[0])
+
+    def loss(params):
+        mean, _ = task.loss(params, {}, batch, key=jax.random.key(0), train=True)
+        return mean.total / mean.count
+
+    ours, gradients = jax.jit(jax.value_and_grad(loss))(params)
+    rival = captioning.torch_model(captioning.QUICK, params)
+    theirs = plain_torch_captioner.loss(rival, *captioning.of_torch(batch), captioning.SPREAD)
+    theirs.backward()
+    assert theirs.item() == pytest.approx(float(ours), rel=1e-12)
+    wanted = plain_torch_captioner.state_dict(gradients)
+    trained = {name: p for name, p in rival.named_parameters() if p.requires_grad}
+    assert sum(p.numel() for p in trained.values()) == sum(leaf.size for leaf in jax.tree.leaves(params))
+    for name, parameter in trained.items():
+        assert torch.any(parameter.grad), name
+        torch.testing.assert_close(wanted[name], parameter.grad, rtol=1e-9, atol=1e-12)
+
+
+def test_the_captioner_is_measured_beside_torch_where_there_is_torch(monkeypatch, torch):
+    monkeypatch.setattr(captioning, "REST", 0.0)
+    rows = captioning.run(quick=True)  # it raises where the searches find other captions
+    assert [row["what"].partition(" ")[0] for row in rows] == ["train", "beam", "beam"]
+    assert all(row["low"] <= row["ratio"] <= row["high"] for row in rows)
+    assert [row["times faster"] * row["ratio"] for row in rows] == pytest.approx([1, 1, 1])
+    lines = performance.captioning([{key: pages.show(value) for key, value in row.items()} for row in rows])
+    assert [line.what for line in lines] == [f"captioner, {row['what']}" for row in rows]
+    monkeypatch.setattr(captioning, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="no rival without torch: install the extra `parity`"):
+        captioning.run(quick=True)
+
+
+@pytest.mark.parametrize("stop", [0, 3])
+def test_the_search_in_torch_ends_whether_no_hypothesis_ends_or_all_do(stop, torch):
+    from experiments.benchmarks import plain_torch_captioner
+
+    model = plain_torch_captioner.AttentionCaptioner(12, 4, 4, 3, 4)
+    with torch.no_grad():
+        model.head.bias[0], model.head.bias[3] = -100.0, 100.0  # never among five hypotheses; the best of all
+    words = plain_torch_captioner.beam_search(model, torch.rand(1, 6, 3), 6, beam=5, begin=1, stop=stop)
+    assert words == {0: [3] * 6, 3: [3]}[stop]
