@@ -39,7 +39,7 @@ class Backbone(nn.Module):
     def _feature(self, x: Array, mode: Mode) -> Array:
         network: Any = network_of(self.network)  # hashable, which a dataclass cannot tell a type checker
         whole, shape = _declared(network, self.stage, x.shape)
-        names = {kind: [name for name in tree if self._reached(network, name)] for kind, tree in whole.items()}
+        names = {kind: [name for name in tree if reached(network, self.stage, name)] for kind, tree in whole.items()}
         if self.is_initializing():
             for kind, kept in names.items():
                 for name in kept:
@@ -55,15 +55,9 @@ class Backbone(nn.Module):
         )
         if mode.train:
             for kind, tree in new.items():
-                for name in (name for name in tree if self._reached(network, name)):
+                for name in (name for name in tree if reached(network, self.stage, name)):
                     self.put_variable(kind, name, tree[name])
         return features[self.stage]
-
-    def _reached(self, network: Model, name: str) -> bool:
-        """Whether a part of the network lies before the end of the stage."""
-        if stage_of(name) not in network.stages:
-            return False  # the heads
-        return self.stage in BEHIND or network.stages.index(stage_of(name)) <= network.stages.index(self.stage)
 
     def _filled(self, kind: str, tree: dict[str, Any], kept: list[str]) -> dict[str, Any]:
         """The variables of the whole network: zeros for what is not reached, which nothing that is read depends on."""
@@ -72,6 +66,13 @@ class Backbone(nn.Module):
             raise ValueError(f"{kind} lack {'/'.join((*self.path, lacking[0]))}")
         zeros = functools.partial(jax.tree.map, lambda spec: jnp.zeros(spec.shape, spec.dtype), is_leaf=_is_spec)
         return {name: there[name] if name in there else zeros(specs) for name, specs in tree.items()}
+
+
+def reached(network: Model, stage: str, name: str) -> bool:
+    """Whether a part of the network lies before the end of a stage; its features are a function of these parts."""
+    if stage_of(name) not in network.stages:
+        return False  # the heads
+    return stage in BEHIND or network.stages.index(stage_of(name)) <= network.stages.index(stage)
 
 
 def as_places(x: Array) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 from cs231n_jax.data import DataConfig, Source, cache, features
 from cs231n_jax.data.base import fingerprint
 from cs231n_jax.interop import published
-from cs231n_jax.models import create, functional
+from cs231n_jax.models import backbones, create, functional
 from cs231n_jax.ops import augment
 from cs231n_jax.train import weights
 
@@ -43,7 +43,10 @@ class EncoderConfig:
         model: the network's name; "" for none.
         options: its options, where they are not the defaults; those that change shapes have to be the weights' own.
         weights: a file that experiments.import_weights reads or writes, or a run directory, whose newest snapshot is
-            taken; a relative path is looked for in the working directory and then in $CS231N_WEIGHTS_DIR.
+            taken; a relative path is looked for in the working directory and then in $CS231N_WEIGHTS_DIR. What lies
+            behind the stage need not be in it.
+        part: of the model that the weights are of, the part that the network is, such as "backbone" of a captioner;
+            "" if it is the whole.
         stage: which features, such as "stage3" or "pre_logits".
         pooled: their mean over all places, [D] in place of [h, w, D].
         scale: what they are multiplied by when a batch is taken; without batch norm the last maps of a network may be
@@ -54,6 +57,7 @@ class EncoderConfig:
     model: str = ""
     options: dict = dataclasses.field(default_factory=dict)
     weights: str = ""
+    part: str = ""
     stage: str = ""
     pooled: bool = False
     scale: float = 1.0
@@ -102,7 +106,7 @@ class _Encoder:
     def __init__(self, config: EncoderConfig, data: DataConfig):
         self.config, self.data, self.model = config, data, create(config.model, **config.options)
         params, state = weights.load("encoder.weights", config.weights, config.model, config.options)
-        self.given = published.flat({"params": params, **state})
+        self.given = _part(config, published.flat({"params": params, **state}))
 
     def __call__(self, source: Source) -> Source:
         """The same source with features for images, from the cache or computed into it."""
@@ -111,6 +115,7 @@ class _Encoder:
         params, state, used = self._fitted(images.shape[1:])
         self._refuse_stage(images.shape[1:])
         what = {**dataclasses.asdict(self.config), "weights": fingerprint(used, ()), "storage": self._dtype.name}
+        del what["part"]  # the weights say it
         scale = what.pop("scale")  # no part of what is kept
         mark = hashlib.sha256(json.dumps([VERSION, what, normalisation], sort_keys=True).encode()).hexdigest()
 
@@ -134,16 +139,23 @@ class _Encoder:
         params, state = functional.shapes(self.model, self._example(shape))
         tree = {"params": params, **state}
         wanted = published.flat(tree)
+        needed = {path: leaf for path, leaf in wanted.items() if path in self.given or self._reached(path)}
         try:
-            published.check(self.given, wanted)
+            published.check(self.given, needed)
         except ValueError as error:
             raise ValueError(
                 f"encoder.weights={self.config.weights!r} is not of encoder.model={self.config.model!r} with these "
                 f"options: {error}"
             ) from None
-        used = {path: np.asarray(self.given[path], leaf.dtype) for path, leaf in wanted.items()}
+        given = {path: self.given.get(path, np.zeros(leaf.shape)) for path, leaf in wanted.items()}
+        used = {path: np.asarray(given[path], leaf.dtype) for path, leaf in wanted.items()}
         variables = jax.tree.unflatten(jax.tree.structure(tree), list(used.values()))
         return variables.pop("params"), variables, used
+
+    def _reached(self, path: str) -> bool:
+        """Whether the features depend on a variable; on all where the stage is none that the network names."""
+        named = self.config.stage in (*self.model.stages, *backbones.BEHIND)
+        return not named or backbones.reached(self.model, self.config.stage, path.split("/")[1])
 
     def _refuse_stage(self, shape: tuple[int, ...]) -> None:
         """Refuse features that the network does not have, or that have no places to pool."""
@@ -182,3 +194,18 @@ class _Encoder:
                 "set encoder.storage=float32, or mend the weights"
             )
         return found.astype(self._dtype)
+
+
+def _part(config: EncoderConfig, given: dict[str, Any]) -> dict[str, Any]:
+    """Weights by path without the name of the part; raises ValueError if there is no such part."""
+    if not config.part:
+        return given
+    split = [(*path.partition("/"), leaf) for path, leaf in given.items()]
+    inside = f"{config.part}/"
+    found = {f"{kind}/{rest.removeprefix(inside)}": leaf for kind, _, rest, leaf in split if rest.startswith(inside)}
+    if not found:
+        have = ", ".join(dict.fromkeys(rest.split("/")[0] for kind, _, rest, _ in split if kind == "params"))
+        raise ValueError(
+            f"encoder.part={config.part!r}: encoder.weights={config.weights!r} has no such part, but {have}"
+        )
+    return found

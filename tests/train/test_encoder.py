@@ -296,6 +296,7 @@ REFUSED = {
     "encoder.scale=0": lambda w: (of(w, scale=0.0), {}),
     "encoder.stage is empty": lambda w: (of(w, stage=""), {}),
     "encoder.weights is empty": lambda w: (of(""), {}),
+    "encoder.part='eyes': .* has no such part, but head, stage1_block1": lambda w: (of(w, part="eyes"), {}),
     "encoder.weights is given without encoder.model": lambda w: (EncoderConfig(weights=str(w)), {}),
     "no pictures for a network": lambda w: (of(w), {"name": "sentiment_grammar:40"}),
     "weights.txt is no kind of weights": lambda w: (of(w.rename(w.with_suffix(".txt"))), {}),
@@ -360,6 +361,17 @@ def test_a_run_is_an_encoder_too(weights, tmp_path):
     plain = _plain("train")
     expected = directly(tmp_path / "run.npz", plain.arrays["image"][:9], plain.info.mean, plain.info.std)["stage2"]
     np.testing.assert_allclose(source[np.arange(9)]["image"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_part_of_a_larger_model_is_an_encoder_without_what_lies_behind_its_stage(weights):
+    """As the backbone of a captioner: the same features and fingerprint as of the whole network's own weights."""
+    arrays = files.read(weights)
+    reaching = {path.replace("/", "/eyes/", 1): x for path, x in arrays.items() if not path.startswith("params/head")}
+    files.write(larger := weights.with_name("larger.npz"), {**reaching, "params/decoder/bias": np.ones(3)})
+    found, whole = (encoded(of(path, part=part)) for path, part in ((larger, "eyes"), (weights, "")))
+    np.testing.assert_array_equal(found[np.arange(9)]["image"], whole[np.arange(9)]["image"])
+    with pytest.raises(ValueError, match="lack params/head/bias"):
+        encoded(of(larger, part="eyes", stage="logits"))
 
 
 def test_runs_behind_different_encoders_are_no_ensemble(weights, tmp_path):
