@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from cs231n_jax.decode.prompt import Carry, Step, check_stop, empty, feed, put
-from cs231n_jax.decode.ranking import largest
+from cs231n_jax.decode.ranking import largest, likeliest
 from cs231n_jax.ops.precision import at_least_float32
 from cs231n_jax.typing import Array
 
@@ -145,9 +145,8 @@ def extend(
         n, b, _ = state.tokens.shape
         logits, carry = step(state.carry, state.token.reshape(n * b))
         end, v = check_stop(stop, logits), logits.shape[-1]
-        gained = jax.nn.log_softmax(logits.astype(state.log_probs.dtype)).reshape(n, b, v)
-        totals = gained + state.log_probs[..., None]
-        ranked, index = largest(totals.reshape(n, b * v), min(2 * b, b * v))  # at most B of them are stop tokens
+        most = min(2 * b, b * v)  # at most B of them are stop tokens
+        ranked, index = likeliest(logits.astype(state.log_probs.dtype), state.log_probs, most)
         parent, token = index // v, index % v
         tokens = put(_take(state.tokens, parent), state.t, token)
         ends = (token == end) & ~state.over()[:, None]

@@ -1,8 +1,12 @@
 """The few largest of many."""
 
+import jax.numpy as jnp
 from jax import lax
 
 from cs231n_jax.typing import Array
+
+WIDTH = 32  # tokens of a chunk
+LARGE = 1024  # tokens; of fewer all are ranked
 
 
 def largest(x: Array, k: int) -> tuple[Array, Array]:
@@ -13,3 +17,51 @@ def largest(x: Array, k: int) -> tuple[Array, Array]:
     """
     values, indices = lax.optimization_barrier(lax.top_k(x, k))
     return values, indices
+
+
+def likeliest(logits: Array, before: Array, k: int, *, large: int = LARGE, width: int = WIDTH) -> tuple[Array, Array]:
+    """The k likeliest continuations of N times B hypotheses by one of V tokens; of equal ones the first come first.
+
+        totals[n, b, v] = before[n, b] + log_softmax(logits[n·B + b])[v]
+
+    Over a large vocabulary the totals are not made. The tokens of a hypothesis are cut into chunks, and only the k
+    chunks with the largest maxima are looked into: a continuation in another chunk has at least one in each of those
+    before it. The maximum of a chunk's totals is the total of its largest logit, since rounding keeps the order.
+
+    Args:
+        logits: [N·B, V].
+        before: log-probabilities of the hypotheses [N, B], of the same type; −∞ where there is none.
+        k: at most B·V.
+        large: from how many tokens on there are chunks.
+        width: tokens of a chunk.
+
+    Returns:
+        their totals [N, K] and their places b·V + v, int32 [N, K]; the place of a total of −∞ is any.
+    """
+    (n, b), v = before.shape, logits.shape[-1]
+    top = jnp.max(logits, -1, keepdims=True)
+    norm = jnp.log(jnp.sum(jnp.exp(logits - top), -1, keepdims=True))
+    parts = [part.reshape(n, b, 1) for part in (top, norm, before)]
+    if v < large or b * v < k * width:
+        return largest(_totals(logits.reshape(n, b, v), parts).reshape(n, b * v), k)
+    count = -(-v // width)
+    filled = jnp.pad(logits, ((0, 0), (0, count * width - v)), constant_values=-jnp.inf)
+    chunks = filled.reshape(n, b, count, width)
+    peaks = _totals(jnp.max(chunks, -1), parts).reshape(n, b * count)
+    chosen = jnp.sort(largest(peaks, k)[1], -1)
+    inside = _rows(chunks.reshape(n, b * count, width), chosen)
+    totals = _totals(inside, [_rows(part, chosen // count) for part in parts])
+    values, index = largest(totals.reshape(n, k * width), k)
+    chunk = jnp.take_along_axis(chosen, index // width, 1)
+    token = jnp.minimum(chunk % count * width + index % width, v - 1)  # what a chunk was filled with is no token
+    return values, chunk // count * v + token
+
+
+def _totals(logits: Array, parts: list[Array]) -> Array:
+    top, norm, before = parts
+    return logits - top - norm + before
+
+
+def _rows(x: Array, index: Array) -> Array:
+    """x[n, index[n, i]] for [N, K, D] and [N, I]."""
+    return jnp.take_along_axis(x, index[..., None], 1)
