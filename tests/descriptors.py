@@ -71,6 +71,7 @@ MODELS = (
     ),
     ModelRow("googlenet_cifar", {"modules": INCEPTIONS, "scale": 0.125}, (3, 16, 16, 3)),
     ModelRow("resnet8", {"width": 4}, (4, 8, 8, 3)),
+    ModelRow("plain20", {"blocks": (1, 1), "width": 4}, (4, 8, 8, 3)),
     ModelRow("resnet14", {"width": 4, "shortcut": "B"}, (4, 9, 9, 3)),
     ModelRow("resnet50", _BOTTLENECK, (4, 33, 33, 3), slow=True),
     ModelRow("wide_resnet50_2", {**_BOTTLENECK, "version": "v1"}, (4, 33, 33, 3), "v1"),

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 ARGUMENTS = {
     "alexnet": ("paper", "ungrouped", "torchvision"),
     "char_lm": ("lstm", "rnn", "gru"),
-    "cifar10_resnet": ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110"),
+    "cifar10_resnet": ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110/gpu"),
     "densenet": ("densenet100_12", "densenet_bc100_12/cifar100", "densenet_bc250_24", "densenet_bc190_40"),
     "flickr8k": ("attention", "lstm"),
     "fractalnet": ("fractalnet20/cifar100", "fractalnet40"),
@@ -43,6 +43,19 @@ def test_config_is_whole(text):
     model = models.create(config.model.name, **config.model.options)
     functional.specs(model, row.example())
     assert (Path(text.partition(":")[0]).read_text()).startswith('"""')
+
+
+def test_resnet110_begins_with_four_hundred_updates_at_a_hundredth_and_suits_a_gpu():
+    plain, gpu = (
+        overrides.load(f"{ROOT}/experiments/configs/cifar10_resnet.py:resnet110{more}") for more in ("", "/gpu")
+    )
+    rate = plain.schedule.build(plain.optimizer.learning_rate, 64_000, 390)
+    found = [float(rate(step)) for step in (0, 399, 400, 31_999, 32_000, 48_000)]
+    assert found == pytest.approx([0.01, 0.01, 0.1, 0.1, 0.01, 0.001])
+    assert {path.split(":")[0] for path in differences(to_json(plain), to_json(gpu))} == {
+        *("model.dtype", "data.eval_batch_size"),
+        *(f"train.{name}" for name in ("steps_per_call", "eval_every", "save_every")),
+    }
 
 
 @pytest.mark.parametrize("path", PINNED, ids=lambda p: p.parent.name)

@@ -20,7 +20,8 @@ conv1x1 = partial(Conv, kernel=1, init=fan_out)
 class Block(nn.Module):
     """What the two kinds of residual blocks share: relu(gate · bn(last conv(...)) + shortcut(x)).
 
-    Shortcuts of option A (subsampling and zero channels, no parameters) and B (1×1 convolution and batch norm).
+    Shortcuts of option A (subsampling and zero channels, no parameters) and B (1×1 convolution and batch norm); "none"
+    leaves the shortcut and the sum out, which makes the plain net.
     Reference: He, Zhang, Ren, Sun 2016, "Deep Residual Learning", figure 5 and section 3.3; the gate: Huang et al.
     2016, "Deep Networks with Stochastic Depth".
     """
@@ -34,8 +35,10 @@ class Block(nn.Module):
     drop_rate: float = 0.0  # probability that the residual branch is off
     gate: str = "batch"
 
-    def project(self, x: Array, mode: Mode) -> Array:
-        """The shortcut, where the shape changes."""
+    def project(self, x: Array, mode: Mode) -> Array | None:
+        """What is added to the last normalisation; None in a plain net."""
+        if self.shortcut == "none":
+            return None
         if self.stride == 1 and x.shape[-1] == self.features:
             return x
         if self.shortcut == "A":
@@ -48,10 +51,10 @@ class Block(nn.Module):
         missing = self.features - x.shape[-1]
         return jnp.pad(x[:, :: self.stride, :: self.stride], ((0, 0),) * 3 + ((missing // 2, missing - missing // 2),))
 
-    def finish(self, y: Array, residual: Array, mode: Mode, name: str) -> Array:
+    def finish(self, y: Array, residual: Array | None, mode: Mode, name: str) -> Array:
         """The last normalisation, the gate, the sum and the activation."""
         normalize = BatchNorm(scale_init=0.0 if self.zero_init_last else 1.0, name=name)
-        if not self.drop_rate:
+        if residual is None or not self.drop_rate:
             fused = mode.activation == "relu"  # elsewhere slopes have the same name with and without a gate
             y = normalize(y, mode, activate=fused, residual=residual)
             return y if fused else activate(y, mode, "prelu")
@@ -94,7 +97,7 @@ class ResNet(Model):
 
     Stage s has `blocks[s]` blocks of width·2^s channels (bottlenecks: four times as many, and width·2^s·widen between);
     the first block of every stage but the first has stride 2. The stem is a 7×7 convolution with stride 2 and a 3×3
-    pooling ("imagenet"), or one 3×3 convolution ("cifar").
+    pooling ("imagenet"), or one 3×3 convolution ("cifar"). Plain nets are the same without shortcuts.
     Reference: He et al. 2016, tables 1 and 6; Zagoruyko, Komodakis 2016 (`widen`). Published CIFAR-10 errors: 8.75 %
     (depth 20), 7.51 % (32), 7.17 % (44), 6.97 % (56), 6.43 % (110), with stochastic depth 5.23 % (110).
     Deviation: as in torchvision the stride of bottlenecks is on the 3×3 (`version="v1"`: on the first 1×1, as
@@ -107,7 +110,7 @@ class ResNet(Model):
     width: int = 16
     widen: int = 1
     stem: Literal["imagenet", "cifar"] = "cifar"
-    shortcut: Literal["A", "B"] = "A"  # without parameters, or a 1×1 convolution
+    shortcut: Literal["A", "B", "none"] = "A"  # without parameters, a 1×1 convolution, or a plain net
     version: Literal["v1", "v1.5"] = "v1.5"
     zero_init_last: bool = False  # every residual branch starts as zero
     depth_drop_rate: float = 0.0  # stochastic depth: drop rate of the last block, growing linearly from the first
@@ -117,6 +120,14 @@ class ResNet(Model):
     def stages(self) -> tuple[str, ...]:
         """stem, stage1, stage2, ..."""
         return ("stem", *(f"stage{s + 1}" for s in range(len(self.blocks))))
+
+    def validate(self) -> None:
+        """What makes a branch zero needs a shortcut beside it."""
+        if self.shortcut == "none" and (self.depth_drop_rate or self.zero_init_last):
+            raise ValueError(
+                f"shortcut='none' with depth_drop_rate={self.depth_drop_rate} and zero_init_last={self.zero_init_last} "
+                "leaves nothing of a block that is zero: set both to 0 and False, or take shortcut A or B"
+            )
 
     @nn.compact
     def forward(self, x: Array, *, train: bool = False, noise: bool = False) -> dict[str, Array]:
@@ -163,7 +174,7 @@ def _imagenet(blocks: tuple[int, ...], parameters: int, bottleneck: bool = True,
     return Variant(ResNet, row, (224, 224, 3), parameters, {"num_classes": 1000, "width": 64, "shortcut": "B"})
 
 
-def _cifar(depth: int, parameters: int, **defaults: float) -> Variant:
+def _cifar(depth: int, parameters: int, **defaults: float | str) -> Variant:
     row = {"blocks": ((depth - 2) // 6,) * 3, "bottleneck": False, "widen": 1, "stem": "cifar"}
     return Variant(ResNet, row, (32, 32, 3), parameters, defaults)
 
@@ -184,6 +195,8 @@ VARIANTS = {
     "resnet56": _cifar(56, 853_018),
     "resnet110": _cifar(110, 1_727_962),
     "resnet1202": _cifar(1202, 19_421_274),
+    "plain20": _cifar(20, 269_722, shortcut="none"),
+    "plain56": _cifar(56, 853_018, shortcut="none"),
     "stochastic_resnet110": _cifar(110, 1_727_962, depth_drop_rate=0.5),
     "resnet18_cifar": Variant(
         ResNet,
