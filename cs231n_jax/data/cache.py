@@ -38,7 +38,8 @@ class Decoded:
         classes: names of the K labels.
         chunks: {"image": uint8 [n, H, W, C], "label": int32 [n]} in order, together N examples; made as they are read.
             Of clips {"video": uint8 [n, T, H, W, C], "label": int32 [n], "frame_label": int32 [n, T]}. Without labels
-            there are no classes; of images that are no bytes, but features, there is no mean and no std.
+            there are no classes; of images that are no bytes, but features, there is no mean and no std. Features of
+            several stages have their names as keys.
         doing: what a person is told while they are made.
     """
 
@@ -92,6 +93,11 @@ def open_cached(name: str, split: str, key: object, decode: Callable[[], Decoded
     if source is None:
         raise OSError(f"the data cache {entry} was just written but does not read back ({damage}); check the disk")
     return source
+
+
+def others(name: str, split: str) -> bool:
+    """Whether there is an entry for the same name and split, be it for another key."""
+    return any((directory() / "data").glob(f"{_slug(name)}-{_slug(split)}-{'?' * 16}"))
 
 
 def _slug(text: str) -> str:
@@ -240,7 +246,7 @@ class _Writer:
                     )
                 self._files[key].write(array.data)
                 self._hashes[key].update(array.data)
-        pixels = chunk["image" if "image" in chunk else "video"]
+        pixels = next((chunk[key] for key in ("image", "video") if key in chunk), next(iter(chunk.values())))
         if pixels.dtype == np.uint8:
             self._statistics.add(pixels)
         self.count += len(pixels)

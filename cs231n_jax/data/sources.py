@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 
 from cs231n_jax.data import digits, embedded, files, parallel_files, synthetic, text, tfds_sentences
-from cs231n_jax.data.base import DataConfig, First, Part, Source
+from cs231n_jax.data.base import DataConfig, First, Part, Source, coloured
 from cs231n_jax.data.text_config import TextConfig
 
 
@@ -59,12 +59,17 @@ def open_source(config: DataConfig, split: Part) -> Source:
         raise ValueError(f"data.image_size is for folders of images and TFDS sets; set it to 0 for {config.name}")
     if config.window and not kind.is_text:
         raise ValueError(f"data.window is for text; set it to 0 for {config.name}")
-    train = kind.open(config, "train")
+
+    def opened(part: Part) -> Source:
+        source = kind.open(config, part)
+        return coloured(source) if config.channels else source
+
+    train = opened("train")
     if config.text != TextConfig() and not train.info.ragged:
         raise ValueError(f"data.text is for sets of sentences; leave all of it as it is for {config.name}")
     if split == "train":
         return First(train, config.limit) if config.limit else train
-    return _matched(kind.open(config, "eval"), train, ("classes",) if kind.is_text else ("shapes", "classes"))
+    return _matched(opened("eval"), train, ("classes",) if kind.is_text else ("shapes", "classes"))
 
 
 def _matched(evaluation: Source, train: Source, must_agree: tuple[str, ...]) -> Source:

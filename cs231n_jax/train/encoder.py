@@ -20,6 +20,7 @@ from cs231n_jax.ops import augment
 from cs231n_jax.train import weights
 
 VERSION = 1  # of what is kept: another number makes all of it anew
+Chosen = Callable[[dict[str, jax.Array]], dict[str, jax.Array]]
 BATCH = 32  # images at once; memory holds these and the largest maps of the network for them
 
 
@@ -97,46 +98,33 @@ def build(config: EncoderConfig, data: DataConfig) -> Callable[[Source], Source]
             f"data.augment={data.augment!r} changes images in training, and the features of encoder.model="
             f"{config.model!r} are computed once: set data.augment=none, or train without an encoder"
         )
-    return _Encoder(config, data)
+    return _Stage(config, data)
 
 
-class _Encoder:
-    """A network with its weights."""
+class Encoder:
+    """A network with its weights, and what it makes of images.
+
+    Args:
+        config: the network and its weights; other fields are not read.
+        data: the normalisation.
+
+    Raises:
+        FileNotFoundError: there are no such weights.
+        ValueError: they are damaged, or another model's.
+    """
 
     def __init__(self, config: EncoderConfig, data: DataConfig):
         self.config, self.data, self.model = config, data, create(config.model, **config.options)
         params, state = weights.load("encoder.weights", config.weights, config.model, config.options)
         self.given = _part(config, published.flat({"params": params, **state}))
 
-    def __call__(self, source: Source) -> Source:
-        """The same source with features for images, from the cache or computed into it."""
-        images, content = features.pictures(source)
-        normalisation = self.data.statistics(source.info)
-        params, state, used = self._fitted(images.shape[1:])
-        self._refuse_stage(images.shape[1:])
-        what = {**dataclasses.asdict(self.config), "weights": fingerprint(used, ()), "storage": self._dtype.name}
-        del what["part"]  # the weights say it
-        scale = what.pop("scale")  # no part of what is kept
-        mark = hashlib.sha256(json.dumps([VERSION, what, normalisation], sort_keys=True).encode()).hexdigest()
-
-        def computed() -> cache.Decoded:
-            chunks = self._computed(images, (params, state), normalisation)
-            return cache.Decoded(len(images), (), chunks, doing="encoding")
-
-        name = f"{source.info.name} {self.config.model} {self.config.stage}"
-        kept = cache.open_cached(name, source.info.split, [mark, content], computed)
-        return features.put(source, features.Kept(kept.arrays["image"], scale), f"{mark} {scale}")
-
-    @property
-    def _dtype(self) -> np.dtype:
-        return np.dtype(self.config.storage.value)
-
-    def _example(self, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+    def example(self, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+        """One image of this shape."""
         return jax.ShapeDtypeStruct((1, *shape), np.float32)
 
-    def _fitted(self, shape: tuple[int, ...]) -> tuple[Any, Any, dict[str, np.ndarray]]:
-        """Parameters and state in the form of the network, for images of a shape, and both by path."""
-        params, state = functional.shapes(self.model, self._example(shape))
+    def fitted(self, shape: tuple[int, ...]) -> tuple[Any, Any, str]:
+        """Parameters and state in the form of the network, for images of a shape, and the SHA-256 of both."""
+        params, state = functional.shapes(self.model, self.example(shape))
         tree = {"params": params, **state}
         wanted = published.flat(tree)
         needed = {path: leaf for path, leaf in wanted.items() if path in self.given or self._reached(path)}
@@ -150,16 +138,67 @@ class _Encoder:
         given = {path: self.given.get(path, np.zeros(leaf.shape)) for path, leaf in wanted.items()}
         used = {path: np.asarray(given[path], leaf.dtype) for path, leaf in wanted.items()}
         variables = jax.tree.unflatten(jax.tree.structure(tree), list(used.values()))
-        return variables.pop("params"), variables, used
+        return variables.pop("params"), variables, fingerprint(used, ())
 
     def _reached(self, path: str) -> bool:
         """Whether the features depend on a variable; on all where the stage is none that the network names."""
         named = self.config.stage in (*self.model.stages, *backbones.BEHIND)
         return not named or backbones.reached(self.model, self.config.stage, path.split("/")[1])
 
+    def computed(
+        self, images: np.ndarray, variables: Any, normalisation: Any, chosen: Chosen
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """What is chosen of the features of all images in order, a batch at a time, each image in one of them.
+
+        Args:
+            images: uint8 [N, H, W, C].
+            variables: parameters and state.
+            normalisation: mean and standard deviation, as of `DataConfig.statistics`.
+            chosen: {feature: [n, …]} -> what is yielded.
+        """
+
+        @jax.jit
+        def of_batch(variables: Any, batch: jax.Array) -> dict[str, jax.Array]:
+            pixels = augment.standardize(batch, *normalisation)
+            return chosen(functional.apply(self.model, *variables, pixels, method="features")[0])
+
+        variables = jax.device_put(variables)
+        for start in range(0, len(images), BATCH):
+            some = images[start : start + BATCH]
+            full = np.concatenate([some, np.repeat(some[-1:], BATCH - len(some), axis=0)])
+            yield {name: np.asarray(x)[: len(some)] for name, x in of_batch(variables, full).items()}
+
+
+class _Stage(Encoder):
+    """One stage of a network in the place of images."""
+
+    def __call__(self, source: Source) -> Source:
+        """The same source with features for images, from the cache or computed into it."""
+        images, content = features.pictures(source)
+        normalisation = self.data.statistics(source.info)
+        params, state, digest = self.fitted(images.shape[1:])
+        self._refuse_stage(images.shape[1:])
+        what = {**dataclasses.asdict(self.config), "weights": digest, "storage": self._dtype.name}
+        del what["part"]  # the weights say it
+        scale = what.pop("scale")  # no part of what is kept
+        mark = hashlib.sha256(json.dumps([VERSION, what, normalisation], sort_keys=True).encode()).hexdigest()
+
+        def computed() -> cache.Decoded:
+            chunks = self.computed(images, (params, state), normalisation, self._chosen)
+            narrow = ({"image": self._kept(chunk["image"])} for chunk in chunks)
+            return cache.Decoded(len(images), (), narrow, doing="encoding")
+
+        name = f"{source.info.name} {self.config.model} {self.config.stage}"
+        kept = cache.open_cached(name, source.info.split, [mark, content], computed)
+        return features.put(source, features.Kept(kept.arrays["image"], scale), f"{mark} {scale}")
+
+    @property
+    def _dtype(self) -> np.dtype:
+        return np.dtype(self.config.storage.value)
+
     def _refuse_stage(self, shape: tuple[int, ...]) -> None:
         """Refuse features that the network does not have, or that have no places to pool."""
-        config, found = self.config, functional.outputs(self.model, self._example(shape), method="features")
+        config, found = self.config, functional.outputs(self.model, self.example(shape), method="features")
         if config.stage not in found:
             have = [*self.model.stages, *(name for name in found if name not in self.model.stages)]
             raise ValueError(
@@ -170,20 +209,9 @@ class _Encoder:
                 f"encoder.pooled=True, but {config.stage} of {config.model} has no places: set it to False"
             )
 
-    def _computed(self, images: np.ndarray, variables: Any, normalisation: Any) -> Iterator[dict[str, np.ndarray]]:
-        """The features of all images in order, a batch at a time."""
-
-        @jax.jit
-        def of_batch(variables: Any, batch: jax.Array) -> jax.Array:
-            pixels = augment.standardize(batch, *normalisation)
-            found = functional.apply(self.model, *variables, pixels, method="features")[0][self.config.stage]
-            return found.mean(axis=tuple(range(1, found.ndim - 1))) if self.config.pooled else found
-
-        variables = jax.device_put(variables)
-        for start in range(0, len(images), BATCH):
-            some = images[start : start + BATCH]
-            full = np.concatenate([some, np.repeat(some[-1:], BATCH - len(some), axis=0)])
-            yield {"image": self._kept(np.asarray(of_batch(variables, full))[: len(some)])}
+    def _chosen(self, found: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        x = found[self.config.stage]
+        return {"image": x.mean(axis=tuple(range(1, x.ndim - 1))) if self.config.pooled else x}
 
     def _kept(self, found: np.ndarray) -> np.ndarray:
         """The features as they are kept."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from cs231n_jax import optim
 from cs231n_jax.train import processes, sharding, snapshots
-from cs231n_jax.train.assemble import Assembly
+from cs231n_jax.train.assemble import Assembly, frozen_stages
 from cs231n_jax.train.evaluate import device_batches, evaluate, make_eval_step
 from cs231n_jax.train.feed import Feed, make_feed
 from cs231n_jax.train.profile import Profile
@@ -161,6 +161,7 @@ class Loop:
             train.max_dropped,
             accumulate=train.accumulate,
             mesh=self.assembly.mesh,
+            frozen=frozen_stages(self.config),
         )
 
         def with_tick(state: TrainState, given: Any, votes: jax.Array) -> tuple[TrainState, jax.Array]:

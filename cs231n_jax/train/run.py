@@ -86,6 +86,8 @@ def _note_environment(assembly: Assembly, workdir: Path, reporter: Reporter) -> 
                 reporter.line(f"{source.info.name} {source.info.split}: {count} {what}")
         if words := assembly.train_source.info.vocabularies:
             record.write_json(workdir / "vocabularies.json", {name: one.to_json() for name, one in words.items()})
+        for text in initial.told(assembly.config.initial, assembly.state_shapes.params):
+            reporter.line(text)
         record.write_json(path, {**now, **initial.digest(assembly.config.initial)})
         return
     before = record.read_json(path)

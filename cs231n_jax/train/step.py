@@ -1,12 +1,13 @@
 """One update as a pure function."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from cs231n_jax import optim
+from cs231n_jax.models.base import stage_of
 from cs231n_jax.tasks.base import Metrics, Task
 from cs231n_jax.train import sharding
 from cs231n_jax.train.accumulate import Sums, in_pieces
@@ -22,6 +23,7 @@ def make_train_step(
     *,
     accumulate: int = 1,
     mesh: Mesh | None = None,
+    frozen: Sequence[str] = (),
 ) -> Callable[[TrainState, Batch], TrainState]:
     """The function (state, batch) -> state of one update, to be jitted with the state donated.
 
@@ -41,11 +43,19 @@ def make_train_step(
         max_dropped: updates dropped in a row that are put up with.
         accumulate: micro-batches that each batch is worked through in (see `accumulate.in_pieces`).
         mesh: the devices; None where nothing is split over them.
+        frozen: stages that the optimizer leaves where they are: gradients end above them, and cost nothing there.
     """
+
+    def held(params: Params) -> Params:
+        if not frozen:
+            return params
+        return {
+            name: jax.lax.stop_gradient(part) if stage_of(name) in frozen else part for name, part in params.items()
+        }
 
     def gradient(params: Params, model_state: ModelState, batch: Batch, key: Key) -> tuple[Sums, ModelState]:
         def total_loss(params: Params) -> tuple[Array, tuple[Array, ModelState, Metrics]]:
-            mean, (new_state, metrics) = task.loss(params, model_state, batch, key=key, train=True)
+            mean, (new_state, metrics) = task.loss(held(params), model_state, batch, key=key, train=True)
             return mean.total, (mean.count, new_state, metrics)
 
         (total, (count, new_state, metrics)), grads = jax.value_and_grad(total_loss, has_aux=True)(params)

@@ -33,6 +33,7 @@ def info(mean=(0.5,) * 3, std=(0.25, 0.0, 0.5)):
         ({"augment": None}, "data.augment=None must be a string such as none, crop_flip"),
         ({"limit": -2}, "data.limit is -2"),
         ({"image_size": -2}, "data.image_size is -2"),
+        ({"channels": 1}, "data.channels is 1; give 3"),
     ],
 )
 def test_validate_explains_wrong_fields(options, message):
@@ -98,6 +99,22 @@ def test_only_the_two_parts_can_be_opened():
 def test_image_size_is_refused_where_nothing_is_resized():
     with pytest.raises(ValueError, match="image_size is for folders of images and TFDS sets; set it to 0 for digits"):
         data.open_source(data.DataConfig(image_size=32), "train")
+
+
+def test_grey_images_come_in_three_equal_channels():
+    grey, seen = (data.open_source(data.DataConfig(channels=c, limit=5), "train") for c in (0, 3))
+    some = np.array([4, 0])
+    np.testing.assert_array_equal(seen[some]["image"], np.repeat(grey[some]["image"], 3, axis=-1))
+    np.testing.assert_array_equal(seen[some]["label"], grey[some]["label"])
+    assert seen.info.shapes["image"] == (8, 8, 3)
+    assert (seen.info.mean, seen.info.std) == (3 * grey.info.mean, 3 * grey.info.std)
+    assert seen.info.fingerprint != grey.info.fingerprint
+    whole = seen.whole.arrays["image"]
+    assert whole.strides[-1] == 0  # no copy
+    already = data.open_source(data.DataConfig(name="synthetic:4x4x3:2:9", channels=3), "eval")
+    assert already.info == data.open_source(data.DataConfig(name="synthetic:4x4x3:2:9"), "eval").info
+    with pytest.raises(ValueError, match=r"data\.channels is for labelled images that are grey; set it to 0 for sent"):
+        data.open_source(data.DataConfig(name="sentiment_grammar:20", channels=3), "train")
 
 
 def test_splits_are_checked():
