@@ -102,13 +102,13 @@ def test_pooled_features_are_the_mean_of_all_places(weights):
 
 
 def test_a_picture_with_many_texts_goes_through_once(tmp_path, monkeypatch):
-    seen, data, computed = [], DataConfig(name="scenes:20"), encoder._Encoder._computed
+    seen, data, computed = [], DataConfig(name="scenes:20"), encoder.Encoder.computed
 
     def noted(self, images, *rest):
         seen.append(len(images))
         return computed(self, images, *rest)
 
-    monkeypatch.setattr(encoder._Encoder, "_computed", noted)
+    monkeypatch.setattr(encoder.Encoder, "computed", noted)
     config = of(written(tmp_path / "colour.npz", channels=3), stage="stage3")
     source, plain = encoded(config, data), open_source(data, "train")
     assert seen == [20]
@@ -156,7 +156,7 @@ def test_the_first_examples_have_the_features_of_all(weights, kept):
 
 def test_a_second_opening_computes_nothing(weights, monkeypatch, capsys):
     first = encoded(of(weights))
-    monkeypatch.setattr(encoder._Encoder, "_computed", refuse)
+    monkeypatch.setattr(encoder.Encoder, "computed", refuse)
     again = encoded(of(weights))
     assert again.info == first.info
     rows = np.arange(len(first))
@@ -166,7 +166,7 @@ def test_a_second_opening_computes_nothing(weights, monkeypatch, capsys):
 
 def test_a_scale_changes_what_is_handed_out_and_not_what_is_kept(weights, monkeypatch):
     first, rows = encoded(of(weights)), np.arange(50)
-    monkeypatch.setattr(encoder._Encoder, "_computed", refuse)
+    monkeypatch.setattr(encoder.Encoder, "computed", refuse)
     scaled = encoded(of(weights, scale=0.25))
     np.testing.assert_array_equal(scaled[rows]["image"], 0.25 * first[rows]["image"])
     assert scaled.info.fingerprint != first.info.fingerprint
@@ -214,7 +214,7 @@ def test_another_size_of_the_images_is_another_key(tmp_path, kept):
 
 def test_a_file_of_the_same_weights_under_another_name_is_the_same_key(weights, tmp_path, monkeypatch):
     first = encoded(of(weights))
-    monkeypatch.setattr(encoder._Encoder, "_computed", refuse)
+    monkeypatch.setattr(encoder.Encoder, "computed", refuse)
     weights.rename(tmp_path / "moved.npz")
     assert encoded(of(tmp_path / "moved.npz")).info == first.info
 
@@ -233,7 +233,7 @@ def test_a_damaged_entry_is_made_anew(weights, kept, capsys, damage):
 
 def encode_until_killed(weights: Path, batches: int) -> None:
     """Of a process: dies when so many batches were written."""
-    computed = encoder._Encoder._computed
+    computed = encoder.Encoder.computed
 
     def fatal(self, *given):
         for number, chunk in enumerate(computed(self, *given)):
@@ -241,7 +241,7 @@ def encode_until_killed(weights: Path, batches: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             yield chunk
 
-    encoder._Encoder._computed = fatal
+    encoder.Encoder.computed = fatal
     encoded(of(weights))
 
 
@@ -334,7 +334,7 @@ def test_a_run_trains_on_features_and_is_evaluated_on_them(weights, tmp_path, mo
     config = probe(weights)
     result = run(config, tmp_path / "run", {}, Silent(), time.time())
     assert result["eval"]["accuracy"] > 0.5
-    monkeypatch.setattr(encoder._Encoder, "_computed", refuse)
+    monkeypatch.setattr(encoder.Encoder, "computed", refuse)
     numbers = {name: result["eval"][name] for name in ("loss", "accuracy")}
     assert evaluate_snapshot(tmp_path / "run")[1] == pytest.approx(numbers, rel=1e-6)  # on eight devices
     assembly = assemble(from_json(json.loads(json.dumps(to_json(config)))))

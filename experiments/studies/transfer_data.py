@@ -1,0 +1,139 @@
+"""The data that a network is carried over to: a number of examples of each class, the test images, as .npz files."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cs231n_jax.data import DataConfig, Normalization, open_source
+from cs231n_jax.data.pictured import Pictured
+from cs231n_jax.data.pipeline import permutation
+
+SHAPES = ("circle", "rectangle", "triangle")
+LITTLE, MUCH = "little", "much"
+
+
+class Images(NamedTuple):
+    """Labelled images."""
+
+    images: np.ndarray  # uint8 [N, H, W, C]
+    labels: np.ndarray  # int32 [N]
+
+
+class Target(NamedTuple):
+    """Data that the weights do not know, and how much of it is used."""
+
+    data: DataConfig  # at the size that the weights are used to
+    similar: bool  # to what the weights were trained on
+    was: str  # the images before they were made to fit
+    each: dict[str, int]  # by amount, examples of a class; fewer where there are not so many
+    tests: int  # the first so many test images
+    augment: str  # of training images, where a network is trained
+    labelled: Callable[[Any], tuple[Images, tuple[str, ...]]]  # images and classes of a source
+
+
+def own_labels(source: Any) -> tuple[Images, tuple[str, ...]]:
+    """Images with the labels that they have."""
+    return Images(source.arrays["image"], source.arrays["label"]), source.info.classes
+
+
+def shape_and_colour(source: Pictured) -> tuple[Images, tuple[str, ...]]:
+    """Of pictures with one coloured shape, and questions about it, those whose answers tell both; the label is both."""
+    colours = [answer for answer in source.info.classes if answer not in ("yes", "no", *SHAPES)]
+    seen: list[set[str]] = [set() for _ in source.images]
+    for owner, question, answer in zip(source.owner, source.texts["token"], source.texts["label"], strict=True):
+        seen[owner] |= there(question, answer)
+    classes = tuple(f"{colour} {shape}" for colour in sorted(colours) for shape in SHAPES)
+    named = [f"{next(iter(one - {*SHAPES}), '')} {next(iter(one & {*SHAPES}), '')}" for one in seen]
+    known = [i for i, name in enumerate(named) if name in classes]
+    labels = np.array([classes.index(named[i]) for i in known], np.int32)
+    return Images(source.images[np.array(known)], labels), classes
+
+
+def there(question: str, answer: str) -> set[str]:
+    """The colour and the shape that a question and its answer say are in the picture."""
+    words = set(question.rstrip("?").split())
+    named = words & {*SHAPES}
+    if answer not in ("yes", "no"):
+        return named | {answer}
+    if (answer == "yes") == bool(words & {"no", "not"}):
+        return set()
+    plain = words - {"is", "there", "a", "an", "in", "the", "image", "shape", "does", "contain", "present", "no", "not"}
+    return named | plain
+
+
+_FIT = DataConfig(image_size=32, channels=3, normalize=Normalization.IMAGENET)
+TARGETS = {
+    "cifar100": Target(
+        dataclasses.replace(_FIT, name="cifar100", image_size=0),
+        similar=True,
+        was="32×32 pixels in colour, as the weights know them",
+        each={LITTLE: 10, MUCH: 80},
+        tests=2000,
+        augment="crop_flip",
+        labelled=own_labels,
+    ),
+    "mnist": Target(
+        dataclasses.replace(_FIT, name="mnist", channels=0),
+        similar=False,
+        was="28×28 grey pixels, enlarged to 32×32 and repeated in three channels",
+        each={LITTLE: 10, MUCH: 250},
+        tests=2000,
+        augment="crop",
+        labelled=own_labels,
+    ),
+    "easy_vqa": Target(
+        dataclasses.replace(_FIT, name="easy_vqa", channels=0),
+        similar=False,
+        was="64×64 pixels in colour, reduced to 32×32; labels are colour and shape, as the questions tell them",
+        each={LITTLE: 10, MUCH: 100},
+        tests=2000,
+        augment="crop",
+        labelled=shape_and_colour,
+    ),
+}
+QUICK = {
+    "digits": Target(
+        DataConfig(channels=3),
+        similar=True,
+        was="8×8 grey pixels, repeated in three channels",
+        each={LITTLE: 5, MUCH: 12},
+        tests=100,
+        augment="none",
+        labelled=own_labels,
+    )
+}
+
+
+def subset(labels: np.ndarray, each: int, seed: int) -> np.ndarray:
+    """Examples, `each` of a class or all that it has, in an order of the seed: int64 [n]."""
+    order = permutation(seed, 0, len(labels))
+    places = {label: order[labels[order] == label][:each] for label in np.unique(labels)}
+    chosen = np.concatenate(list(places.values()))
+    return chosen[permutation(seed, 1, len(chosen))]
+
+
+def prepared(target: Target, amount: str, seeds: Sequence[int], folder: Path) -> dict[int, DataConfig]:
+    """For each seed a file of so much of a target, made where it is not there, and the config that reads it."""
+    made: dict[int, DataConfig] = {}
+    for seed in seeds:
+        name = f"{target.data.name}_{amount}{target.each[amount]}_{seed}.npz"
+        made[seed] = dataclasses.replace(target.data, name=name, dir=str(folder), image_size=0, channels=3)
+    missing = [seed for seed, data in made.items() if not (folder / data.name).exists()]
+    if missing:
+        (train, classes), (test, _) = (target.labelled(open_source(target.data, part)) for part in ("train", "eval"))
+        folder.mkdir(parents=True, exist_ok=True)
+        for seed in missing:
+            some = subset(train.labels, target.each[amount], seed)
+            _write(folder / made[seed].name, Images(*(x[some] for x in train)), test, target.tests, classes)
+    return made
+
+
+def _write(path: Path, train: Images, test: Images, tests: int, classes: tuple[str, ...]) -> None:
+    arrays = {"x_train": train.images, "y_train": train.labels, "x_test": test.images, "y_test": test.labels}
+    cut: dict[str, Any] = {name: x[:tests] if name.endswith("test") else x for name, x in arrays.items()}
+    part = path.with_suffix(".part.npz")
+    np.savez(part, **cut, classes=np.array(classes))
+    part.rename(path)

@@ -1,0 +1,68 @@
+"""Carry a trained network over to other data: one cell of the lecture's table of transfer learning, or all of it.
+
+python -m experiments.transfer --target=mnist --amount=little --ways=probe_stages,finetune_few --workdir=runs/transfer
+python -m experiments.transfer --weights=FILE --model=resnet20    # all targets, amounts and ways
+"""
+
+from experiments import program  # isort: skip  (first: it sets up the allocator)
+
+from pathlib import Path
+
+from absl import flags
+
+from cs231n_jax.data import Normalization
+from cs231n_jax.report.console import ConsoleReporter
+from cs231n_jax.train import record
+from cs231n_jax.train.transfer import FACTOR, Transfer
+from experiments import pages
+from experiments.overrides import UsageError
+from experiments.studies import transfer, transfer_page
+from experiments.studies.transfer_data import LITTLE, MUCH, QUICK, TARGETS
+
+_ORIGIN = transfer.Origin()
+_KNOWN = {**TARGETS, **QUICK}
+_WORKDIR = flags.DEFINE_string("workdir", "runs/studies", "Where data, runs and findings go; what is there is kept.")
+_TARGETS = flags.DEFINE_list("target", list(TARGETS), f"Data to carry over to, of {', '.join(_KNOWN)}.")
+_AMOUNTS = flags.DEFINE_list("amount", [LITTLE, MUCH], "How much of it.")
+_WAYS = flags.DEFINE_list("ways", [way.value for way in Transfer], "What is compared.")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds: of the examples, of new weights and of the order.", lower_bound=1)
+_WEIGHTS = flags.DEFINE_string("weights", _ORIGIN.weights, "A file, or a run directory; $CS231N_WEIGHTS_DIR counts.")
+_MODEL = flags.DEFINE_string("model", _ORIGIN.model, "The network that the weights are of.")
+_CLASSES = flags.DEFINE_integer("classes", 10, "Classes that the weights are of.", lower_bound=1)
+_NORMALIZE = flags.DEFINE_enum_class("normalize", Normalization(_ORIGIN.normalize), Normalization, "As the weights do.")
+_FEW = flags.DEFINE_integer("few", 1, "Stages that finetune_few trains, from the last.", lower_bound=1)
+_FACTOR = flags.DEFINE_float("factor", FACTOR, "Of the rate for given weights.", lower_bound=0.0)
+_UPDATES = flags.DEFINE_integer("updates", 0, "Updates of every training; 0: as in the study.", lower_bound=0)
+
+
+def main() -> None:
+    """Print what every way found in every cell, beside the lecture's advice."""
+    ways = tuple(Transfer(way) for way in _chosen("ways", _WAYS.value, [way.value for way in Transfer]))
+    targets = {name: _KNOWN[name] for name in _chosen("target", _TARGETS.value, list(_KNOWN))}
+    amounts = tuple(_chosen("amount", _AMOUNTS.value, [LITTLE, MUCH]))
+    origin = transfer.Origin(
+        _MODEL.value, {"num_classes": _CLASSES.value}, _WEIGHTS.value, _MODEL.value, _NORMALIZE.value.value
+    )
+    updates = dict.fromkeys(amounts, _UPDATES.value) if _UPDATES.value else transfer.UPDATES
+    setting = transfer.Setting(
+        origin, targets, amounts, ways, _SEEDS.value, updates, few=_FEW.value, factor=_FACTOR.value
+    )
+    workdir = Path(_WORKDIR.value)
+    with ConsoleReporter() as reporter:
+        found = transfer.measured(setting, workdir / "transfer", reporter.line)
+        result = transfer_page.result(workdir / "transfer.png", targets, found)
+        reporter.table("transfer", *pages.table(result.rows))
+        for line in filter(None, result.sentence.split("\n\n")):
+            reporter.line(line)
+        record.write_json(workdir / "transfer.json", {"rows": list(result.rows), "sentence": result.sentence})
+        reporter.line(f"figure: {result.figure}   record: {workdir / 'transfer.json'}")
+
+
+def _chosen(flag: str, given: list[str], known: list[str]) -> list[str]:
+    if unknown := [word for word in given if word not in known] or ([] if given else ["nothing"]):
+        raise UsageError(f"--{flag} names {unknown[0]!r}; give of {', '.join(known)}, with commas between")
+    return list(dict.fromkeys(given))
+
+
+if __name__ == "__main__":
+    program.run(main)
