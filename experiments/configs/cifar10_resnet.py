@@ -22,7 +22,7 @@ EPOCH = 390  # updates
 
 
 def get_config(text: str = "resnet20") -> Config:
-    """`text`: resnet20 … resnet110, or the network of a family that derives from this; then /cifar100, /gpu if wanted."""
+    """`text`: resnet20 … resnet110, or the network of a family that derives from this; then /cifar100, /gpu or both."""
     name, *rest = text.split("/")
     data = next((word for word in rest if word != "gpu"), "cifar10")
     config = Config(

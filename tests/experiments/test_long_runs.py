@@ -75,10 +75,14 @@ def test_a_run_that_a_study_does_not_have_is_refused(tmp_path):
 
 
 def test_the_error_on_training_images_is_of_those_alone(tmp_path):
-    setting = depth_degradation.QUICK._replace(data=DataConfig(name="digits", batch_size=16, limit=32), epochs=40)
+    """And a run as on an accelerator, in bfloat16 and many updates a call, is found as any."""
+    data = DataConfig(name="digits", batch_size=16, limit=32)
+    setting = depth_degradation.QUICK._replace(data=data, epochs=40, dtype="bfloat16", calls=100)
     found = long_runs.train(setting, tmp_path, ["plain20_seed0"])
     assert found[0].startswith("plain20_seed0: training error (%) 0.00, test error (%) ")  # 32 images by heart
-    assert json.loads((tmp_path / "plain20_seed0.json").read_text())["ways"][TEST] > 10
+    ways = json.loads((tmp_path / "plain20_seed0.json").read_text())["ways"]
+    assert ways[TEST] > 10
+    assert ways["dtype"] == "bfloat16"
 
 
 def kept_by(monkeypatch, errors):
