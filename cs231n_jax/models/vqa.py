@@ -29,10 +29,12 @@ class Vqa(Model):
     - "stacked": u_K, where v_l = tanh(W_I·a_l + b_I), u_0 = q, and hop k of K looks where u_{k−1} points to:
       p_k = softmax_l(w_k·tanh(W_kI·v_l + W_kQ·u_{k−1} + b_k)),   u_k = Σ_l p_kl·v_l + u_{k−1}.
 
-    Then logits = W·x + b. It computes in the dtype of its images.
+    Then logits = W·x + b. A sum u_K cannot tell by one layer whether what was asked for is what was seen; with `deep`
+    it goes through fc1 and fc2 too. It computes in the dtype of its images.
 
     Reference: Yang et al. 2016, "Stacked Attention Networks for Image Question Answering", equations 1 to 20, with an
-    LSTM for the question; "product": Antol et al. 2015, "VQA: Visual Question Answering", section 4 (LSTM Q + norm I).
+    LSTM for the question; "product": Antol et al. 2015, "VQA: Visual Question Answering", section 4 (LSTM Q + norm I);
+    `deep`: Johnson et al. 2017, "Inferring and Executing Programs for Visual Reasoning", section 4.1 (CNN+LSTM+SA+MLP).
     *Deviation*: the scores of a hop have no bias, which a softmax takes out again; in "product" one LSTM layer and its
     last h alone; all hidden layers have H units.
     """
@@ -45,6 +47,7 @@ class Vqa(Model):
     embedding: int = 300  # size of a learned vector for each of them
     hidden: int = 512  # H, of q, v_l and the hidden layers
     attended: int = 256  # units of the hidden layer of a hop's scores
+    deep: bool = False  # "stacked": fc1 and fc2 between u_K and the answer, as the other kinds have
     drop_rate: float = 0.0  # of the embedding, of what is looked at or joined, and before the last layer
     weights_init: WeightsInit = "lecture"
     forget_bias: float = 1.0  # at the start, of the LSTM
@@ -59,7 +62,8 @@ class Vqa(Model):
         hops = tuple(f"attention{k + 1}" for k in range(self.hops))
         seen = image if self.kind != "question" else ()
         read = ("question",) if self.kind != "image" else ()
-        return (*seen, *read, *(hops if self.kind == "stacked" else ("fc1", "fc2")))
+        stacked = self.kind == "stacked"
+        return (*seen, *read, *(hops if stacked else ()), *(() if stacked and not self.deep else ("fc1", "fc2")))
 
     def validate(self) -> None:
         """Refuse a backbone that there is not; raises ValueError."""
@@ -117,10 +121,9 @@ class Vqa(Model):
             features |= self._image(places)
         if self.kind != "image":
             features |= self._question(x, token, length, train, noise)
-        if self.kind == "stacked":
-            features |= self._stacked(features, train, noise)
-        else:
-            features |= self._joined(features, train, noise)
+        features |= self._stacked(features, train, noise) if self.kind == "stacked" else self._joined(features)
+        if "fc1" in self.stages:
+            features |= self._answered(features["last"], train, noise)
         x = dropout(self, features.pop("last"), self.drop_rate, self.mode("head", train, noise))
         head = Dense(self.num_classes, init=init.lecture_xavier, name="head")
         return {name: value for name, value in features.items() if name in self.stages} | {
@@ -158,10 +161,13 @@ class Vqa(Model):
             u = u + dropout(self, attention.read(weights, image)[:, 0], self.drop_rate, mode)
         return {**found, "last": u}
 
-    def _joined(self, features: dict[str, Array], train: bool, noise: bool) -> dict[str, Array]:
-        """The two hidden layers, and "last", the second."""
+    def _joined(self, features: dict[str, Array]) -> dict[str, Array]:
+        """As "last" what the hidden layers are given without attention."""
         both = self.kind == "product"
-        x = features["question"] * features["image"] if both else features[self.kind]
+        return {"last": features["question"] * features["image"] if both else features[self.kind]}
+
+    def _answered(self, x: Array, train: bool, noise: bool) -> dict[str, Array]:
+        """The two hidden layers, and "last", the second."""
         found: dict[str, Array] = {}
         for stage in ("fc1", "fc2"):
             x = dropout(self, x, self.drop_rate, self.mode(stage, train, noise))

@@ -12,7 +12,7 @@ from tests.references import vision_language as reference
 from tests.references.attention import softmax
 
 SIZES = {"hidden": 6, "embedding": 4, "num_classes": 5, "vocabulary": 8}
-KINDS = ("question", "image", "product", "stacked", "stacked2")
+KINDS = ("question", "image", "product", "stacked", "stacked2", "stacked2, deep")
 every_kind = pytest.mark.parametrize("kind", KINDS)
 MAPS = np.random.default_rng(0).standard_normal((3, 2, 3, 5))
 TOKENS = np.random.default_rng(1).integers(0, 8, (3, 4), np.int32)
@@ -21,7 +21,9 @@ LENGTHS = np.array([4, 1, 3], np.int32)
 
 def drawn(kind):
     """The model and parameters of float64, larger than those that training begins with."""
-    model = models.create(f"vqa_{kind}", **SIZES, **({"attended": 7} if "stacked" in kind else {}))
+    name, _, deep = kind.partition(", ")
+    options = ({"attended": 7} if "stacked" in kind else {}) | ({"deep": True} if deep else {})
+    model = models.create(f"vqa_{name}", **SIZES, **options)
     params, _ = functional.init(model, 0, MAPS.astype(np.float32))
     random = np.random.default_rng(2)
     return model, jax.tree.map(lambda x: jnp.asarray(2 * np.float64(x) + 0.1 * random.standard_normal(x.shape)), params)
@@ -50,7 +52,8 @@ def test_logits_and_weights_are_the_reference(kind, x64):
         for k, wanted in enumerate(weights, 1):
             np.testing.assert_allclose(found[f"attention{k}"][n], wanted, rtol=1e-10)
     hops = [name for name in found if name.startswith("attention")]
-    assert len(hops) == {"stacked": 1, "stacked2": 2}.get(kind, 0)
+    assert len(hops) == {"stacked": 1, "stacked2": 2}.get(kind.partition(",")[0], 0)
+    assert ("fc2" in found) == (kind not in ("stacked", "stacked2"))
     for hop in hops:
         np.testing.assert_allclose(found[hop].sum(-1), np.ones(3), rtol=1e-12)
 

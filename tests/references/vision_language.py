@@ -61,7 +61,14 @@ def stacked(params, places, tokens, hops):
         p = softmax(additive(affine(params[f"attention{k}_question"], u), keys, params[f"attention{k}_vector"]))
         found.append(p)
         u = context(p, seen) + u
-    return affine(params["head"], u), found
+    return affine(params["head"], hidden(params, u) if "fc1" in params else u), found
+
+
+def hidden(params, x):
+    """Two layers of tanh units."""
+    for name in ("fc1", "fc2"):
+        x = np.tanh(affine(params[name], x))
+    return x
 
 
 def baseline(params, places, tokens, kind):
@@ -72,6 +79,4 @@ def baseline(params, places, tokens, kind):
         x = asked * np.tanh(affine(params["image"], image))
     else:
         x = image if kind == "image" else question(params, tokens)
-    for name in ("fc1", "fc2"):
-        x = np.tanh(affine(params[name], x))
-    return affine(params["head"], x)
+    return affine(params["head"], hidden(params, x))
