@@ -62,12 +62,15 @@ def rows(targets: Mapping[str, Target], found: Found) -> list[dict[str, Any]]:
         similar = targets[name].similar
         advised = ADVICE[similar, amount][0].value
         best = max(values, key=lambda way: values[way].mean())
+        sizes = by_seed[0].get(Transfer.PROBE_TOP.value, {})
         for way, own in values.items():
             marks = [*(["advised"] if way == advised else []), *(["best"] if way == best else [])]
             made.append(
                 {
                     "data": f"{KIND[similar]}, {amount}",
                     "target": name,
+                    "images": f"{sizes.get('images', '')}",
+                    "tests": f"{sizes.get('tests', '')}",
                     "way": way,
                     "accuracy (%)": round(float(own.mean()), 2),
                     "±": round(seeds.error(own), 2) if len(own) > 1 else "",
@@ -130,8 +133,17 @@ def figure(path: Path, targets: Mapping[str, Target], found: Found) -> Path:
     return save(chart, path)
 
 
+def time_taken(found: Found) -> str:
+    """The seconds of all that was measured, in whatever calls."""
+    every = [one for by_seed in found.values() for ways in by_seed for one in ways.values()]
+    clock, processor = (sum(one.get(name, 0.0) for one in every) for name in ("seconds", "processor_seconds"))
+    return f"All of it took {clock:,.0f} s by the clock and {processor:,.0f} s of processor time."
+
+
 def result(path: Path, targets: Mapping[str, Target], found: Found) -> Result:
     """The answer of the study."""
     table = rows(targets, found)
     numbers = {f"{row['target']}, {row['data']}: {row['way']}": row["accuracy (%)"] for row in table}
-    return Result(figure(path, targets, found), numbers, "\n\n".join(sentences(targets, found)), table)
+    return Result(
+        figure(path, targets, found), numbers, "\n\n".join([*sentences(targets, found), time_taken(found)]), table
+    )
