@@ -1,6 +1,13 @@
 """Trainings that take a CPU hours and an accelerator a minute: each in a directory and with a finding of its own.
 
-Several processes may fill one folder at the same time, each with other runs; the study then prints what is kept.
+Several processes may fill one folder at the same time, each with other runs; the study then prints what is kept:
+
+    python -m experiments.plan --config=experiments/configs/cifar10_resnet.py:resnet20      # decodes the images, once
+    export XLA_PYTHON_CLIENT_PREALLOCATE=false                                              # they share a GPU
+    printf '%s\\n' {plain56,resnet56,plain20,resnet20}_seed{0,1,2} |
+        xargs -P 8 -I RUN python -m experiments.study depth_degradation --runs=RUN
+    printf '%s\\n' depth{110,40,16}_seed{0,1,2} | xargs -P 8 -I RUN python -m experiments.study width_vs_depth --runs=RUN
+    python -m experiments.study depth_degradation width_vs_depth --pages=docs/studies
 """
 
 import dataclasses
@@ -119,7 +126,7 @@ def _finding(setting: Setting, root: Path, label: str) -> Mapping[str, Any]:
         lines = record.Lines(run / "metrics.jsonl").read()
         curve = {"train": [], "eval": []}
         for line in lines:
-            curve[line["split"]].append([round(line["epoch"], 3), 100 * (1 - line["accuracy"])])
+            curve[line["split"]].append([round(line["epoch"], 3), round(100 * (1 - line["accuracy"]), 4)])
         return {
             TRAINING: error_on_training_images(run),
             TEST: curve["eval"][-1][1],
