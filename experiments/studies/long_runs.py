@@ -4,9 +4,8 @@ Several processes may fill one folder at the same time, each with other runs; th
 
     python -m experiments.plan --config=experiments/configs/cifar10_resnet.py:resnet20      # decodes the images, once
     export XLA_PYTHON_CLIENT_PREALLOCATE=false                                              # they share a GPU
-    printf '%s\\n' {plain56,resnet56,plain20,resnet20}_seed{0,1,2} |
-        xargs -P 8 -I RUN python -m experiments.study depth_degradation --runs=RUN
-    printf '%s\\n' depth{110,40,16}_seed{0,1,2} | xargs -P 8 -I RUN python -m experiments.study width_vs_depth --runs=RUN
+    for run in {plain,resnet}{56,20}_seed{0,1,2}; do python -m experiments.study depth_degradation --runs=$run & done
+    for run in depth{110,40,16}_seed{0,1,2}; do python -m experiments.study width_vs_depth --runs=$run & done; wait
     python -m experiments.study depth_degradation width_vs_depth --pages=docs/studies
 """
 
