@@ -21,6 +21,7 @@ from typing import Any
 
 from absl import flags
 
+from cs231n_jax.data import lines
 from cs231n_jax.report.console import ConsoleReporter
 from cs231n_jax.train import description_page, generate, generate_many
 from cs231n_jax.train.record import stored_config
@@ -89,7 +90,7 @@ def _many() -> None:
             given: Any = _SPLIT.value
             texts, page = generate_many.generate_split, description_page.of_split
         else:
-            given = Path(_INPUT.value or "").read_text(encoding="utf-8").splitlines()
+            given = lines.read(Path(_INPUT.value or ""))
             texts, page = generate_many.generate_texts, description_page.of_files
         if _PAGE.value is not None:  # first: what stands in its way is told before all is decoded
             where = description_page.Page(Path(_PAGE.value), _PAGE_IMAGES.value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cs231n_jax.data import sentences
+from cs231n_jax.data import lines, sentences
 from cs231n_jax.data.base import DataConfig, Part, choose_split
 
 PREFIX = "parallel:"
@@ -60,11 +60,7 @@ def _path(config: DataConfig, name: str) -> Path:
 def _lines(path: Path) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; data.name has paths from data.dir, or the working directory")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text in UTF-8 ({error}): convert it") from None
-    lines = text.removesuffix("\n").split("\n") if text else []
-    if len(lines) < 2:
-        raise ValueError(f"{path} has {len(lines)} lines; it takes at least 2 to train and to evaluate")
-    return lines
+    found = lines.read(path)
+    if len(found) < 2:
+        raise ValueError(f"{path} has {len(found)} lines; it takes at least 2 to train and to evaluate")
+    return found

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cs231n_jax import data
-from cs231n_jax.data import vocabulary
+from cs231n_jax.data import lines, vocabulary
 from cs231n_jax.data.text_config import TextConfig, Tokens
 
 
@@ -112,8 +112,8 @@ def test_what_the_vocabulary_is_changes_the_fingerprint():
 @pytest.fixture
 def files(tmp_path):
     def write(**texts):
-        for name, lines in texts.items():
-            (tmp_path / name.replace("_", ".")).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        for name, rows in texts.items():
+            (tmp_path / name.replace("_", ".")).write_text("\n".join(rows) + "\n", encoding="utf-8")
         return str(tmp_path)
 
     return write
@@ -151,3 +151,11 @@ def test_files_that_do_not_fit_are_explained(files, tmp_path):
     for name in ("parallel:a.de", "parallel:{split}.de:a.en", "parallel:a:b:c"):
         with pytest.raises(ValueError, match=r"does not name two files; write parallel:SOURCE:TARGET, with \{split\}"):
             opened(name, dir=directory)
+
+
+def test_lines_are_those_of_an_editor(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffone\u2028still one\x0cand\x85so\r\n\nthree\n".encode())
+    assert lines.read(path) == ["one\u2028still one\x0cand\x85so", "", "three"]
+    path.write_bytes(b"")
+    assert lines.read(path) == []

@@ -72,6 +72,7 @@ def test_averages_and_beams(workdir):
         (["--split=test"], 2, "error: beam is 0; it must be at least 1"),
         (["--split=test", "--beam=2", "--seed=1"], 2, "error: --seed is for --prompt: each input"),
         (["--split=test", "--beam=2"], 1, "error: the task language_modelling continues texts and has no inputs"),
+        (["--input=docs/alignments.png", "--beam=2"], 1, "error: docs/alignments.png is no text in UTF-8 ("),
         (["--prompt=a", "--beam=2", "--samples=3"], 2, "error: samples is 3, but a beam of 2 finds no more than 2"),
     ],
 )
