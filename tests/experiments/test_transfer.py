@@ -1,0 +1,124 @@
+"""The study of transfer: what its data are, how it judges, and that a part of it goes on where it was."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cs231n_jax.data import open_source
+from experiments.studies import transfer, transfer_data, transfer_page
+from experiments.studies.transfer_data import LITTLE, MUCH, QUICK, SHAPES
+from tests.programs import run
+
+RED = "is there a red shape?"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "found"),
+    [
+        ("what color is the circle?", "teal", {"circle", "teal"}),
+        ("what shape is in the image?", "circle", {"circle"}),
+        ("is there a black shape in the image?", "no", set()),
+        ("is there a black shape in the image?", "yes", {"black"}),
+        ("is no triangle present?", "no", {"triangle"}),
+        ("is there not a red shape?", "yes", set()),
+        ("does the image not contain a gray shape?", "no", {"gray"}),
+    ],
+)
+def test_questions_tell_what_is_in_a_picture(question, answer, found):
+    assert transfer_data.there(question, answer) == found
+
+
+def test_a_picture_is_labelled_by_colour_and_shape_where_both_are_told():
+    asked = SimpleNamespace(
+        images=np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1),
+        owner=np.array([0, 1, 2, 2]),
+        texts={
+            "token": ("what color is the circle?", RED, "what shape is present?", RED),
+            "label": ("blue", "yes", "triangle", "yes"),
+        },
+        info=SimpleNamespace(classes=("yes", "no", *SHAPES, "red", "blue")),
+    )
+    (images, labels), classes = transfer_data.shape_and_colour(asked)
+    assert images.ravel().tolist() == [0, 2]
+    assert [classes[label] for label in labels] == ["blue circle", "red triangle"]
+    assert len(classes) == 6
+
+
+def test_a_subset_has_so_many_of_each_class_and_is_another_for_another_seed():
+    labels = np.repeat(np.arange(3), [9, 4, 30])
+    one, same, other = (transfer_data.subset(labels, 7, seed) for seed in (0, 0, 1))
+    assert np.bincount(labels[one]).tolist() == [7, 4, 7]
+    assert len(set(one)) == 18
+    np.testing.assert_array_equal(one, same)
+    assert set(one) != set(other)
+
+
+def test_files_hold_little_and_much_of_the_same_tests(tmp_path):
+    target = QUICK["digits"]
+    little, much = (transfer_data.prepared(target, amount, [3], tmp_path)[3] for amount in (LITTLE, MUCH))
+    sources = {part: [open_source(data, part) for data in (little, much)] for part in ("train", "eval")}
+    assert [len(source) for source in sources["train"]] == [50, 120]
+    assert [len(source) for source in sources["eval"]] == [100, 100]
+    assert sources["train"][0].info.shapes["image"] == (8, 8, 3)
+    np.testing.assert_array_equal(*(source.arrays["image"] for source in sources["eval"]))
+
+
+def cell(**ways):
+    """Findings of the seeds, from percents by way."""
+    return [dict(zip(ways, [{"accuracy": x / 100} for x in row])) for row in zip(*ways.values())]
+
+
+def test_an_advice_holds_unless_another_way_is_better_by_two_errors():
+    of = transfer_page.verdict
+    ahead = of("a", {"a": np.array([50, 54.0]), "b": np.array([49, 51.0])})
+    assert (ahead.winner, ahead.behind, ahead.error) == ("a", -2, pytest.approx(1))
+    assert ahead.holds
+    near = of("a", {"a": np.array([50, 50.0]), "b": np.array([50.0, 53])})
+    assert (near.winner, near.behind, near.error) == ("b", 1.5, pytest.approx(1.5))
+    assert near.holds
+    far = of("a", {"a": np.array([50, 50.0]), "b": np.array([52.0, 53])})
+    assert (far.behind, far.error) == (2.5, pytest.approx(0.5))
+    assert not far.holds
+    assert not of("a", {"a": np.array([50.0]), "b": np.array([51.0])}).holds  # of one seed: whoever is better
+
+
+def test_each_cell_of_the_table_has_a_sentence():
+    targets = {name: QUICK["digits"]._replace(similar=name == "a") for name in "abc"}
+    found = {
+        ("a", LITTLE): cell(probe_top=[50, 52], scratch=[10, 12]),
+        ("b", MUCH): cell(finetune_many=[50, 50], scratch=[60, 61]),
+        ("c", MUCH): cell(finetune_many=[70, 71], scratch=[60, 61]),
+        ("a", MUCH): cell(finetune_few=[50], scratch=[60]),
+    }
+    one, seed, two = transfer_page.sentences(targets, found)
+    assert "on the top layer” is confirmed (a: probe_top is best, 40.00 ± 0.00 points ahead of the next)" in one
+    assert "few layers” is refuted (a: scratch is best, finetune_few is 10.00 points behind)" in seed
+    assert "of layers” is confirmed by some and refuted by others (b: scratch is best, finetune_many is 10.50" in two
+    rows = transfer_page.rows(targets, found)
+    assert [row[""] for row in rows[:2]] == ["advised, best", ""]
+    assert (rows[0]["accuracy (%)"], rows[0]["±"], rows[-1]["±"]) == (51, 1, "")
+
+
+def test_of_equal_stages_the_last_is_chosen():
+    assert transfer.best_stage({"stem": 0.5, "stage1": 0.7, "stage2": 0.7, "pre_logits": 0.6}) == "stage2"
+
+
+def test_the_study_goes_on_where_it_was_and_one_cell_is_a_part_of_it(tmp_path):
+    result = transfer.study(tmp_path, quick=True)
+    assert result.figure.read_bytes().startswith(b"\x89PNG")
+    assert [row["way"] for row in result.rows] == [way.value for way in transfer.Transfer]
+    kept = sorted((tmp_path / "transfer" / "digits_little").glob("seed*.json"))
+    assert len(kept) == 4  # both probes are one
+    content = json.loads(kept[0].read_text())
+    content["ways"]["finetune_few"]["accuracy"] = 0.875  # as nothing else would give
+    kept[0].write_text(json.dumps(content))
+    again = transfer.study(tmp_path, quick=True)
+    assert again.rows[2]["accuracy (%)"] == 87.5 != result.rows[2]["accuracy (%)"]
+
+
+def test_the_program_refuses_in_a_sentence(tmp_path):
+    done = run("transfer", "--target=minst", f"--workdir={tmp_path}")
+    assert done.returncode == 2
+    assert "--target names 'minst'; give of cifar100, mnist, easy_vqa, digits" in done.stderr
