@@ -69,7 +69,7 @@ def study(workdir: Path, quick: bool) -> Result:
     Reference: Xu et al. 2015, "Show, Attend and Tell", section 5.4, shows such maps and measures nothing; the score:
     Zhang et al. 2016, "Top-down Neural Attention by Excitation Backprop", section 4.1.
     """
-    setting = Setting(_short(), seeds=2) if quick else Setting(recipe.get_config("attention"))
+    setting = Setting(_short(), seeds=1) if quick else Setting(recipe.get_config("attention"))
     found = [_found(setting, seed, workdir) for seed in range(setting.seeds)]
     rows = []
     for which in (OWN, GIVEN):

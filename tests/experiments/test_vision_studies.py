@@ -8,6 +8,7 @@ import pytest
 from cs231n_jax.data import DataConfig
 from cs231n_jax.data.scene_language import TYPES
 from cs231n_jax.data.scenes import COLOURS, SHAPES
+from cs231n_jax.metrics import Pointing
 from experiments.configs import scenes as recipe
 from experiments.studies import pointing, vqa
 
@@ -74,3 +75,9 @@ def test_attention_on_the_thing_is_a_hit_for_every_kind_of_word():
     assert all(each.score == 1 for each in found.values())
     assert sum(found[kind].words for kind in ("size", "colour", "shape")) == found["all"].words > 100
     assert found["all"].chance == pytest.approx(4 / 64)
+
+
+def test_hits_are_means_over_seeds_with_their_error():
+    row = pointing._row("given", "all", [Pointing(1.0, 0.25, 10), Pointing(0.5, 0.25, 12)])
+    assert (row["hits (%)"], row["± seeds"], row["times chance"], row["number"]) == pytest.approx((75, 25, 3, 11))
+    assert pointing._row("given", "all", [Pointing(1.0, 0.25, 10)])["± seeds"] == ""
