@@ -69,7 +69,7 @@ def study(workdir: Path, quick: bool) -> Result:
     Reference: Xu et al. 2015, "Show, Attend and Tell", section 5.4, shows such maps and measures nothing; the score:
     Zhang et al. 2016, "Top-down Neural Attention by Excitation Backprop", section 4.1.
     """
-    setting = Setting(_short(), seeds=1) if quick else Setting(recipe.get_config("attention"))
+    setting = chosen(quick)
     found = [_found(setting, seed, workdir) for seed in range(setting.seeds)]
     rows = []
     for which in (OWN, GIVEN):
@@ -81,6 +81,16 @@ def study(workdir: Path, quick: bool) -> Result:
     numbers |= {f"{row['sentences']}, {row['words']}: times chance": row["times chance"] for row in rows}
     numbers["things named that are not there (%)"] = 100 * absent
     return Result(_figure(workdir, found[0][0][OWN]), numbers, _sentence(rows, absent), rows)
+
+
+def chosen(quick: bool) -> Setting:
+    """What the study trains."""
+    return Setting(_short(), seeds=1) if quick else Setting(recipe.get_config("attention"))
+
+
+def captioner(setting: Setting, seed: int, workdir: Path) -> Path:
+    """The run of one seed, trained unless an earlier call did; other studies look at pictures with its eyes."""
+    return seeds.trained(dataclasses.replace(setting.config, seed=seed), workdir / "pointing" / f"seed{seed}")
 
 
 def _short() -> Config:
@@ -135,7 +145,7 @@ def _found(setting: Setting, seed: int, workdir: Path) -> tuple[dict[str, Looked
     config = dataclasses.replace(setting.config, seed=seed)
     assembly: Assembly = assemble(config)
     task: Any = assembly.task
-    _, params, model_state = snapshots.load(seeds.trained(config, workdir / "pointing" / f"seed{seed}"))
+    _, params, model_state = snapshots.load(captioner(setting, seed, workdir))
     weights = jax.device_put(params), jax.device_put(model_state)
     looks = jax.jit(lambda batch: task.alignment(*weights, batch))
 
