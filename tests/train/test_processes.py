@@ -16,6 +16,8 @@ import pytest
 
 from cs231n_jax.models import Precision
 from cs231n_jax.train import sharding, snapshots
+from cs231n_jax.train.assemble import assemble
+from cs231n_jax.train.record import stored_config
 from tests.programs import ROOT, run
 from tests.train.test_devices import advance, after, assembly_of, compiled, largest_difference
 from tests.train.test_kill import assert_same_run
@@ -63,15 +65,15 @@ def end(started: list[subprocess.Popen], seconds: float = 300) -> list[int]:
             process.kill()
 
 
-def train(workdir: Path, second: tuple[str, ...] = ()) -> list[subprocess.Popen]:
+def train(workdir: Path, flags: tuple[str, ...] = RUN, second: tuple[str, ...] = ()) -> list[subprocess.Popen]:
     log = workdir.with_suffix(".log")
-    return start("experiments.train", f"--workdir={workdir}", *RUN, log=log, second=second)
+    return start("experiments.train", f"--workdir={workdir}", *flags, log=log, second=second)
 
 
-def train_until_a_save(workdir: Path) -> list[subprocess.Popen]:
+def train_until_a_save(workdir: Path, flags: tuple[str, ...] = RUN) -> list[subprocess.Popen]:
     """Two processes that have just written a snapshot, beyond those that were there."""
     before = max(snapshots.steps(workdir), default=0)
-    started = train(workdir)
+    started = train(workdir, flags)
     while max(snapshots.steps(workdir), default=0) <= before:
         assert all(process.poll() is None for process in started)
         time.sleep(0.02)
@@ -116,7 +118,7 @@ def test_programs_read_the_run_on_one_device(undisturbed, program):
 )
 def test_a_process_with_other_arguments_ends_the_run_at_once(tmp_path, flag, message):
     before = time.monotonic()
-    started = train(tmp_path / "run", (flag,))
+    started = train(tmp_path / "run", second=(flag,))
     codes = end(started, TIMEOUT + 60)
     assert time.monotonic() - before < TIMEOUT + 45
     assert codes == [1, 1]
@@ -200,3 +202,37 @@ def test_fifty_float64_steps_with_a_change_of_processes_agree_with_one_device(wo
     whole = np.stack([assembly.pipeline.indices(i) for i in range(2 * epoch)])
     assert np.array_equal(np.concatenate(read, axis=1), whole)
     assert jax.process_count() == 1
+
+
+TEXT = (
+    "--config=experiments/configs/char_lm.py:lstm",
+    "--config.model.options.hidden=8",
+    "--config.model.dtype=float64",
+    "--config.data.limit=448",  # 14 updates an epoch
+    "--config.data.window=16",
+    "--config.schedule.warmup=0",
+    "--config.train.steps=20",
+    "--config.train.log_every=5",
+    "--config.train.eval_every=20",
+    "--config.train.save_every=6",
+)
+
+
+def test_the_carry_of_a_text_lies_in_both_processes_and_goes_on_where_it_was(tmp_path, x64):
+    """The rows of a batch, and what a language model remembers of each, are split over both."""
+    flags, calm, rough, alone = (*TEXT, "--config.mesh.data=8"), *(tmp_path / name for name in ("a", "b", "c"))
+    assert end(train(calm, flags)) == [0, 0], calm.with_suffix(".log.0").read_text()
+    started = train_until_a_save(rough, flags)
+    started[1].send_signal(signal.SIGTERM)
+    assert end(started) == [75, 75]
+    assert 6 <= snapshots.latest_good(rough) < 20
+    assert end(train(rough, flags)) == [0, 0]
+    assert (rough / "metrics.jsonl").read_bytes() == (calm / "metrics.jsonl").read_bytes()
+    done = run("train", f"--workdir={alone}", *TEXT, "--config.mesh.data=1")
+    assert done.returncode == 0, done.stderr
+    shapes = assemble(stored_config(alone)).state_shapes
+    trees = [snapshots.restore(workdir, 20, shapes) for workdir in (calm, rough, alone)]
+    weights = [(tree.params, tree.model_state) for tree in trees]
+    assert np.abs(weights[0][1]["carry"]["layer1_h"]).max() > 0.01
+    jax.tree.map(np.testing.assert_array_equal, weights[0], weights[1])
+    assert largest_difference(weights[0], weights[2]) < 1e-10
