@@ -15,7 +15,7 @@ from experiments.studies.long_runs import TEST, TINY, TRAINING, Setting
 PLAIN, RESIDUAL = ("plain20", "plain56"), ("resnet20", "resnet56")  # shallow, deep
 HE = OptimizerConfig(learning_rate=0.1, momentum=0.9, weight_decay=1e-4)
 STEPS = ScheduleConfig(name="step", boundaries=("50%", "75%"), factors=(0.1, 0.1))
-FULL = Setting({name: ModelConfig(name=name) for name in (*PLAIN, *RESIDUAL)}, HE, STEPS, epochs=40)
+FULL = Setting({name: ModelConfig(name=name) for name in (*PLAIN, *RESIDUAL)}, HE, STEPS, epochs=40, seeds=2)
 SMALL = {name: ModelConfig(name="mlp", options={"hidden": (8 + 2 * i,)}) for i, name in enumerate(FULL.nets)}
 QUICK = FULL._replace(nets=SMALL, epochs=2, seeds=1, data=TINY)
 
@@ -31,10 +31,11 @@ def depth_degradation(workdir: Path, quick: bool) -> Result:
     momentum 0.9, weight decay 1e-4, a rate of 0.1 divided by 10 after half and three quarters, as in the paper but for
     images and length (there 45,000, and 64,000 updates). Training errors are those of the last weights in inference on
     the images as they are; the curves left are gathered while training, on crops, as in the paper. ± is the standard
-    error over three seeds; a verdict takes two of the paired differences' standard errors.
+    error over two seeds; a verdict takes two of the paired differences' standard errors.
 
     The trainings take two CPU cores about five hours in all, in float32; on an accelerator they are computed in
-    bfloat16. `--runs=plain56_seed1` does one of them alone, so that several commands can share the work.
+    bfloat16. `--runs=plain56_seed1` does one of them alone, so that several commands can share the work. With
+    experiments/pinned/depth_degradation copied into --workdir the command prints the page of the findings on record.
 
     Reference: He, Zhang, Ren, Sun 2016, "Deep Residual Learning for Image Recognition", sections 1 and 4.2, figure 6.
     """

@@ -37,7 +37,8 @@ def width_vs_depth(workdir: Path, quick: bool) -> Result:
     accelerator makes up to an epoch of updates.
 
     The trainings take two CPU cores about seven hours in all, in float32; on an accelerator they are computed in
-    bfloat16. `--runs=depth110_seed1` does one of them alone, so that several commands can share the work.
+    bfloat16. `--runs=depth110_seed1` does one of them alone, so that several commands can share the work; what
+    was found so far, in bfloat16, is in experiments/pinned/width_vs_depth.
 
     Reference: Zagoruyko, Komodakis 2016, "Wide Residual Networks", sections 3 and 4.
     """
