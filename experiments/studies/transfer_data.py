@@ -127,13 +127,15 @@ def prepared(target: Target, amount: str, seeds: Sequence[int], folder: Path) ->
         folder.mkdir(parents=True, exist_ok=True)
         for seed in missing:
             some = subset(train.labels, target.each[amount], seed)
-            _write(folder / made[seed].name, Images(*(x[some] for x in train)), test, target.tests, classes)
+            cut = Images(*(x[some] for x in train)), Images(*(x[: target.tests] for x in test))
+            write(folder / made[seed].name, *cut, classes)
     return made
 
 
-def _write(path: Path, train: Images, test: Images, tests: int, classes: tuple[str, ...]) -> None:
-    arrays = {"x_train": train.images, "y_train": train.labels, "x_test": test.images, "y_test": test.labels}
-    cut: dict[str, Any] = {name: x[:tests] if name.endswith("test") else x for name, x in arrays.items()}
+def write(path: Path, train: Images, test: Images, classes: tuple[str, ...]) -> None:
+    """Leave both splits in an .npz file, whole or not at all."""
+    arrays: dict[str, Any] = {"x_train": train.images, "y_train": train.labels}
+    arrays |= {"x_test": test.images, "y_test": test.labels, "classes": np.array(classes)}
     part = path.with_suffix(".part.npz")
-    np.savez(part, **cut, classes=np.array(classes))
+    np.savez(part, **arrays)
     part.rename(path)
