@@ -31,12 +31,12 @@ def width_vs_depth(workdir: Path, quick: bool) -> Result:
     144, and 110 layers of 20, 40 and 80. The first 10,000 training images of CIFAR-10, 30 epochs in batches of 128
     (2,340 updates), pad-4 crops and flips; Nesterov momentum 0.9, weight decay 5e-4, a rate of 0.1 times 0.2 after
     30, 60 and 80 % of the run, the recipe of wide nets but for images and length (there 50,000 and 200 epochs). Errors
-    on all 10,000 test images after the last update; ± is the standard error over three seeds; a verdict takes two of
-    the paired differences' standard errors. Seconds are those of an update inside the training loop, seed 0, alone on
-    the machine of the call that printed this page: the median of twelve calls of the compiled step, which on an
-    accelerator makes up to an epoch of updates.
+    on all 10,000 test images after the last update; ± is the standard error over three seeds; a verdict takes the
+    95 % interval of the paired differences by Student's t. Seconds are those of an update inside the training loop,
+    seed 0, alone on the machine of the call that printed this page: the median of twelve calls of the compiled step,
+    which on an accelerator makes up to an epoch of updates.
 
-    The trainings take two CPU cores about seven hours in all, in float32; on an accelerator they are computed in
+    The trainings, in float32, are hours of work for two CPU cores; on an accelerator they are computed in
     bfloat16. `--runs=depth110_seed1` does one of them alone, so that several commands can share the work; what
     was found so far, in bfloat16, is in experiments/pinned/width_vs_depth.
 

@@ -106,7 +106,7 @@ def test_verdicts_on_depth(tmp_path, monkeypatch):
     result = studies.registry()["depth_degradation"](tmp_path, False)
     assert "goes from 5.00 to 12.00 % (+7.00 ± 0.00 points; test error +0.00 ± 0.00)" in result.sentence
     assert "a deeper plain net trains worse is confirmed" in result.sentence
-    assert "a deeper residual net trains better is refuted" in result.sentence  # 0.1 and 0.2 points worse
+    assert "a deeper residual net trains better is not decided" in result.sentence  # 0.1 and 0.2 points worse
     assert result.rows[3]["± training error (%)"] == pytest.approx(0.05)
     assert result.rows[1]["parameters"] == 853_018
 
@@ -121,6 +121,21 @@ def test_verdicts_on_width(tmp_path, monkeypatch):
     assert "depth40" in result.sentence.split("not decided")[0]
     assert "+2.00 ± 0.00 points" in result.sentence.split("not decided")[1]
     assert json.loads((tmp_path / "width_vs_depth" / "update.json").read_text())["ways"]["depth110"] == 0.008
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ((1.0,), "seen in the one seed"),
+        ((-1.0,), "not seen in the one seed"),
+        ((1.0, 1.1), "confirmed"),  # 1.05 ± 0.05, and 12.71 of these are 0.64
+        ((1.0, 1.4), "not decided"),
+        ((-1.0, -1.4, -1.2), "refuted"),
+        ((-1.0, -1.4, 0.0), "not decided"),
+    ],
+)
+def test_a_verdict_takes_the_interval_of_as_few_seeds_as_there_are(values, said):
+    assert long_runs.verdict(np.array(values)) == said
 
 
 def test_the_time_of_an_update_is_that_of_calls_in_the_loop():
