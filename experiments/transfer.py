@@ -1,6 +1,7 @@
 """Carry a trained network over to other data: one cell of the lecture's table of transfer learning, or all of it.
 
 python -m experiments.transfer --target=mnist --amount=little --ways=probe_stages,finetune_few --workdir=runs/transfer
+python -m experiments.transfer --target=./photos/ --amount=much --ways=probe_stages,finetune_many --seeds=1
 python -m experiments.transfer --weights=FILE --model=resnet20    # all targets, amounts and ways
 """
 
@@ -17,12 +18,15 @@ from cs231n_jax.train.transfer import FACTOR, Transfer
 from experiments import pages
 from experiments.overrides import UsageError
 from experiments.studies import transfer, transfer_page
-from experiments.studies.transfer_data import LITTLE, MUCH, QUICK, TARGETS
+from experiments.studies.transfer_data import LITTLE, MUCH, QUICK, TARGETS, own
 
 _ORIGIN = transfer.Origin()
 _KNOWN = {**TARGETS, **QUICK}
 _WORKDIR = flags.DEFINE_string("workdir", "runs/studies", "Where data, runs and findings go; what is there is kept.")
-_TARGETS = flags.DEFINE_list("target", list(TARGETS), f"Data to carry over to, of {', '.join(_KNOWN)}.")
+_TARGETS = flags.DEFINE_list(
+    "target", list(TARGETS), f"Data to carry over to: {', '.join(_KNOWN)}, a path ending in .npz, or ./FOLDER/."
+)
+_SIMILAR = flags.DEFINE_bool("similar", True, "Whether data of one's own are like those that the weights know.")
 _AMOUNTS = flags.DEFINE_list("amount", [LITTLE, MUCH], "How much of it.")
 _WAYS = flags.DEFINE_list("ways", [way.value for way in Transfer], "What is compared.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds: of the examples, of new weights and of the order.", lower_bound=1)
@@ -38,7 +42,9 @@ _UPDATES = flags.DEFINE_integer("updates", 0, "Updates of every training; 0: as 
 def main() -> None:
     """Print what every way found in every cell, beside the lecture's advice."""
     ways = tuple(Transfer(way) for way in _chosen("ways", _WAYS.value, [way.value for way in Transfer]))
-    targets = {name: _KNOWN[name] for name in _chosen("target", _TARGETS.value, list(_KNOWN))}
+    paths = {name: own(name, _SIMILAR.value) for name in _TARGETS.value if name.endswith((".npz", "/"))}
+    known = {**_KNOWN, **paths}
+    targets = {Path(name).stem: known[name] for name in _chosen("target", _TARGETS.value, list(known))}
     amounts = tuple(_chosen("amount", _AMOUNTS.value, [LITTLE, MUCH]))
     origin = transfer.Origin(
         _MODEL.value, {"num_classes": _CLASSES.value}, _WEIGHTS.value, _MODEL.value, _NORMALIZE.value.value

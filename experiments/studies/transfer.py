@@ -20,7 +20,7 @@ from cs231n_jax.data import DataConfig, open_source
 from cs231n_jax.interop import files
 from cs231n_jax.models import ModelConfig, create, functional
 from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
-from cs231n_jax.train import probes, record
+from cs231n_jax.train import initial, probes, record
 from cs231n_jax.train import transfer as transfers
 from cs231n_jax.train.encoder import EncoderConfig
 from cs231n_jax.train.initial import InitialConfig
@@ -148,7 +148,9 @@ def _seed(
         found |= {way.value: every[way.value] for way in asked}
     for way in rest:
         path = workdir / f"seed{seed}_{way.value}.json"
-        run = _config(setting, target, amount, seed, data, way)
+        run, model_shapes = _config(setting, target, amount, seed, data, way)
+        for line in initial.told(run.initial, model_shapes) if seed == 0 else []:
+            say(f"{data.name} {way.value}: {line}")
         place = workdir / f"seed{seed}_{way.value}"
         more = {**essence, "few": setting.few, "factor": setting.factor, "updates": setting.updates[amount]}
         found |= seeds.kept(path, more, partial(_timed, partial(_trained, way, run, place)))
@@ -170,8 +172,10 @@ def _trained(way: Transfer, config: Config, workdir: Path) -> dict[str, dict[str
     return {way.value: {"accuracy": result["eval"]["accuracy"]}}
 
 
-def _config(setting: Setting, target: Target, amount: str, seed: int, data: DataConfig, way: Transfer) -> Config:
-    """The run of one way."""
+def _config(
+    setting: Setting, target: Target, amount: str, seed: int, data: DataConfig, way: Transfer
+) -> tuple[Config, Any]:
+    """The run of one way, and the shapes of its parameters."""
     source = open_source(data, "train")
     batch = min(BATCHES[amount], len(source))
     origin, begins = setting.origin, transfers.RECIPES[way].begins
@@ -185,9 +189,10 @@ def _config(setting: Setting, target: Target, amount: str, seed: int, data: Data
         train=TrainConfig(steps=str(setting.updates[amount]), log_every="25%", eval_every="0", save_every="50%"),
         snapshots=SnapshotConfig(keep=1),
     )
-    model = create(origin.model, **options)
+    model, shape = create(origin.model, **options), source.info.shapes["image"]
+    params, _ = functional.shapes(model, jax.ShapeDtypeStruct((1, *shape), np.float32))
     factors = transfers.rules(way, model, setting.few, setting.factor)
-    return transfers.applied(config, origin.given(), factors, source.info.shapes["image"], begins)
+    return transfers.applied(config, origin.given(), factors, shape, begins), params
 
 
 def _probed(origin: Origin, data: DataConfig, say: Say) -> dict[str, dict[str, Any]]:

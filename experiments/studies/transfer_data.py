@@ -94,6 +94,15 @@ TARGETS = {
         labelled=shape_and_colour,
     ),
 }
+
+
+def own(name: str, similar: bool) -> Target:
+    """A user's .npz file or folder of images by class (resized to 32×32) as a target."""
+    data = dataclasses.replace(_FIT, name=name, image_size=0 if name.endswith(".npz") else _FIT.image_size)
+    each = {LITTLE: 10, MUCH: 100}
+    return Target(data, similar, "a file or folder of one's own", each, tests=2000, augment="crop", labelled=own_labels)
+
+
 QUICK = {
     "digits": Target(
         DataConfig(channels=3),
@@ -119,7 +128,7 @@ def prepared(target: Target, amount: str, seeds: Sequence[int], folder: Path) ->
     """For each seed a file of so much of a target, made where it is not there, and the config that reads it."""
     made: dict[int, DataConfig] = {}
     for seed in seeds:
-        name = f"{target.data.name}_{amount}{target.each[amount]}_{seed}.npz"
+        name = f"{Path(target.data.name).stem}_{amount}{target.each[amount]}_{seed}.npz"
         made[seed] = dataclasses.replace(target.data, name=name, dir=str(folder), image_size=0, channels=3)
     missing = [seed for seed, data in made.items() if not (folder / data.name).exists()]
     if missing:

@@ -65,6 +65,15 @@ def test_files_hold_little_and_much_of_the_same_tests(tmp_path):
     np.testing.assert_array_equal(*(source.arrays["image"] for source in sources["eval"]))
 
 
+def test_a_file_of_ones_own_is_a_target(tmp_path):
+    images, labels = np.arange(20 * 16, dtype=np.uint8).reshape(20, 4, 4), np.arange(20) % 2
+    np.savez(tmp_path / "own.npz", x_train=images, y_train=labels, x_test=images[:3], y_test=labels[:3])
+    target = transfer_data.own(str(tmp_path / "own.npz"), similar=False)
+    source = open_source(transfer_data.prepared(target, LITTLE, [0], tmp_path / "data")[0], "train")
+    assert source.info.shapes["image"] == (4, 4, 3)
+    assert np.bincount(source.arrays["label"]).tolist() == [10, 10]
+
+
 def cell(**ways):
     """Findings of the seeds, from percents by way."""
     return [dict(zip(ways, [{"accuracy": x / 100} for x in row])) for row in zip(*ways.values())]
