@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
-from cs231n_jax.ops import attention, cells
+from cs231n_jax.ops import attentive_loop, cells
 from cs231n_jax.ops.attention import Memory
 from cs231n_jax.ops.cells import Cell, GruWeights, Weights
 
@@ -65,24 +63,9 @@ def attentive(
     into, hidden, bias, hidden_bias = cells.with_hidden_bias(given) if gru else cells.without_hidden_bias(given)
     width = x.shape[2]
     ahead = cells.product(x, into[:width])
-    ahead = ahead + cells.over(bias, ahead)
-
-    def step(state: tuple[Array, ...], z: Array) -> tuple[tuple[Array, ...], tuple[Array, Array, Array]]:
-        query = cells.product(state[0], weights.query).astype(x.dtype).reshape(memories, rows // memories, -1)
-        scores = attention.additive(query, memory.keys, weights.vector)
-        alpha = attention.weigh(scores, memory.lengths)
-        context = attention.read(alpha, memory.values).reshape(rows, -1)
-        if weights.gate is not None:
-            context = _beta(weights.gate, state[0]).astype(context.dtype) * context
-        new, _ = cells.advance(cell, z + cells.product(context, into[width:]), state, hidden, hidden_bias)
-        return new, (new[0], context, alpha.reshape(rows, -1))
-
-    last, steps = lax.scan(step, state, jnp.swapaxes(ahead, 0, 1))
+    ahead = jnp.swapaxes(ahead + cells.over(bias, ahead), 0, 1)
+    gate = weights.gate or (None, None)
+    rest = attentive_loop.Weights(into[width:], hidden, hidden_bias, weights.query, weights.vector, *gate)
+    *steps, last = attentive_loop.run(cell, ahead, rest, tuple(state), memory)
     outputs, contexts, alphas = (jnp.swapaxes(each, 0, 1) for each in steps)
     return outputs, contexts, alphas, last
-
-
-def _beta(gate: Gate, h: Array) -> Array:
-    """[M, H] -> [M, 1], in at least float32."""
-    z = cells.product(h, gate.weights)
-    return jax.nn.sigmoid(z + cells.over(gate.bias, z))

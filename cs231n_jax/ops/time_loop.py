@@ -86,7 +86,7 @@ def _backward(cell: Cell, reverse: bool, kept: tuple, cotangents: tuple) -> tupl
     narrow = first[0].dtype
     wide = at_least_float32(narrow)
     dhs, dlast = cotangents
-    before = tuple(_shifted(a, b, reverse) for a, b in zip(first, states))
+    before = tuple(shifted(a, b, reverse) for a, b in zip(first, states))
     transposed = hidden.T
 
     def step(d: State, inputs: tuple) -> tuple:
@@ -102,12 +102,12 @@ def _backward(cell: Cell, reverse: bool, kept: tuple, cotangents: tuple) -> tupl
     dlast = tuple(d.astype(wide) for d in dlast)
     dfirst, dz = lax.scan(step, dlast, (dhs, live, saved, before, states), reverse=not reverse)
     du = cell.into_hidden(dz, saved)
-    dhidden_bias = None if hidden_bias is None else _total(du, hidden_bias)
+    dhidden_bias = None if hidden_bias is None else total(du, hidden_bias)
     dstate = tuple(d.astype(s.dtype) for d, s in zip(dfirst, first))
-    dhidden = _outer(before[0], du, hidden)
+    dhidden = outer(before[0], du, hidden)
     if into is None:
         return dz.astype(x.dtype), None, (None, dhidden, None, dhidden_bias), dstate
-    dweights = _outer(x, dz, into), dhidden, _total(dz, bias), dhidden_bias
+    dweights = outer(x, dz, into), dhidden, total(dz, bias), dhidden_bias
     return product(dz, into.T).astype(narrow), None, dweights, dstate
 
 
@@ -120,17 +120,18 @@ def _where(live: Array | None, new: State, old: State) -> State:
     return tuple(jnp.where(lax.broadcast_in_dim(live, a.shape, (0,)), a, b) for a, b in zip(new, old))
 
 
-def _shifted(first: Array, states: Array, reverse: bool) -> Array:
+def shifted(first: Array, states: Array, reverse: bool = False) -> Array:
     """Return the state before each step."""
     return jnp.concatenate((states[1:], first[None]) if reverse else (first[None], states[:-1]))
 
 
-def _outer(left: Array, right: Array, like: Array) -> Array:
+def outer(left: Array, right: Array, like: Array) -> Array:
     """Sum leftᵀ·right over steps and examples: one product."""
     left, right = left.reshape(-1, left.shape[-1]), right.reshape(-1, right.shape[-1])
     dtype = at_least_float32(left.dtype)
     return lax.dot_general(left, right, (((0,), (0,)), ((), ())), preferred_element_type=dtype).astype(like.dtype)
 
 
-def _total(d: Array, like: Array) -> Array:
+def total(d: Array, like: Array) -> Array:
+    """Sum over steps and examples."""
     return d.astype(at_least_float32(d.dtype)).sum((0, 1)).astype(like.dtype)

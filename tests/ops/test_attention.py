@@ -1,5 +1,7 @@
 """Attention and the layer that attends at each step, against numpy and torch."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -78,15 +80,16 @@ def test_sums_in_bfloat16_are_taken_in_float32():
     assert attention.read(attention.weigh(scores), normal(N, L, D, dtype="bfloat16")).dtype == jnp.bfloat16
 
 
-def layer(cell, rows, gated=False):
+def layer(cell, rows, gated=False, dtype="float64"):
     """x, weights, state and memory of the attentive layer."""
+    draw = partial(normal, dtype=dtype)
     gates = {"lstm": 4, "gru": 3}[cell]
-    into = [normal(E + D, gates * H), normal(H, gates * H), normal(gates * H)]
-    kind = GruWeights(*into, normal(H)) if cell == "gru" else Weights(*into)
-    gate = Gate(normal(H, 1), normal(1)) if gated else None
-    weights = AttentiveWeights(kind, normal(H, K), normal(K, seed=1), gate)
-    state = tuple(normal(rows, H, seed=i) for i in range(2 if cell == "lstm" else 1))
-    return normal(rows, T, E), weights, state, Memory(normal(N, L, K), normal(N, L, D), jnp.asarray(LENGTHS))
+    into = [draw(E + D, gates * H), draw(H, gates * H), draw(gates * H)]
+    kind = GruWeights(*into, draw(H)) if cell == "gru" else Weights(*into)
+    gate = Gate(draw(H, 1), draw(1)) if gated else None
+    weights = AttentiveWeights(kind, draw(H, K), draw(K, seed=1), gate)
+    state = tuple(draw(rows, H, seed=i) for i in range(2 if cell == "lstm" else 1))
+    return draw(rows, T, E), weights, state, Memory(draw(N, L, K), draw(N, L, D), jnp.asarray(LENGTHS))
 
 
 CELLS = {"lstm": cells.LSTM, "gru": cells.GRU}
@@ -123,12 +126,28 @@ def test_the_attentive_layer_is_the_reference(cell, each, gated, x64):
 @pytest.mark.parametrize("gated", [False, True], ids=["open", "gated"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_its_gradients_are_central_differences(cell, gated, x64):
-    x, weights, state, memory = layer(cell, N, gated)
+    x, weights, state, memory = layer(cell, 2 * N if gated else N, gated)
 
     def outputs(x, weights, state, keys, values):
-        return attentive(CELLS[cell], x, weights, state, Memory(keys, values, memory.lengths))[:2]
+        return attentive(CELLS[cell], x, weights, state, Memory(keys, values, memory.lengths))
 
     check_grads(jax.jit(outputs), (x, weights, state, memory.keys, memory.values), 1, ["rev"])
+
+
+def test_in_bfloat16_its_gradients_are_those_of_float32_within_rounding():
+    def gradients(dtype):
+        x, weights, (h, _), memory = layer("lstm", N, gated=True, dtype=dtype)
+
+        def total(x, weights, keys, values):
+            state = h, jnp.zeros((N, H), "float32")
+            outputs, contexts, *_ = attentive(cells.LSTM, x, weights, state, Memory(keys, values, memory.lengths))
+            return outputs.astype("float32").sum() + contexts.astype("float32").sum()
+
+        return jax.tree.leaves(jax.jit(jax.grad(total, (0, 1, 2, 3)))(x, weights, memory.keys, memory.values))
+
+    for found, wanted in zip(gradients("bfloat16"), gradients("float32")):
+        assert found.dtype == jnp.bfloat16
+        np.testing.assert_allclose(found.astype("float32"), wanted, atol=0.05 * np.abs(wanted).max())  # 8 bits
 
 
 def test_what_does_not_fit_is_named(x64, unchecked):
