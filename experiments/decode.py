@@ -1,15 +1,18 @@
-"""Text from a snapshot of a run whose task generates: samples, or what a beam search finds likeliest.
+"""Text from a snapshot of a run that writes or answers: samples, or what a beam search finds likeliest, or answers.
 
 python -m experiments.decode --workdir=runs/a --prompt="First " [--samples=3 --length=400 --temperature=0.8]
 python -m experiments.decode --workdir=runs/a --prompt="First " --beam=4 [--samples=4 --snapshot=1000 --average]
 python -m experiments.decode --workdir=runs/a --split=test --beam=5 --length=100
 python -m experiments.decode --workdir=runs/a --input=sentences.txt --beam=5
 python -m experiments.decode --workdir=runs/a --split=test --beam=5 --length=20 --page=captions.html [--page_images=20]
+python -m experiments.decode --workdir=runs/q --split=test [--page=answers.html --page_images=20 --average]
 
 Prints the texts and writes them to samples/ in the run directory. With --split there is one for each input of a split
 of the run's data, in their order, and what is printed are their scores against the references, such as BLEU; with
 --input one for each line of a file. Of a run that describes pictures --page also writes one HTML file of the first of
-them, with what the search found and where each word looked. The same snapshot, settings and seed give the same bytes.
+them, with what the search found and where each word looked. Of a run that answers questions about pictures --split
+prints how many answers are right, by type of question, and --page shows the first questions, the likeliest answers and
+where each hop looked. The same snapshot, settings and seed give the same bytes.
 Ctrl-C, SIGTERM and SIGUSR1 write what there is and exit with code 75.
 """
 
@@ -23,7 +26,7 @@ from absl import flags
 
 from cs231n_jax.data import lines
 from cs231n_jax.report.console import ConsoleReporter
-from cs231n_jax.train import description_page, generate, generate_many
+from cs231n_jax.train import answers, description_page, generate, generate_many
 from cs231n_jax.train.record import stored_config
 from cs231n_jax.train.signals import StopRequest
 from experiments.overrides import UsageError
@@ -41,7 +44,7 @@ _TOP_P = flags.DEFINE_float("top_p", 1.0, "Draw from the likeliest tokens that h
 _SEED = flags.DEFINE_integer("seed", 0, "Of the draws.")
 _BEAM = flags.DEFINE_integer("beam", 0, "Width of a beam search; 1: the likeliest token at each step; 0: draw samples.")
 _BATCH = flags.DEFINE_integer("batch", 64, "With --split and --input: inputs at once.")
-_PAGE = flags.DEFINE_string("page", None, "With --split and --input, of captions: the HTML file to be written.")
+_PAGE = flags.DEFINE_string("page", None, "With --split and --input, of pictures: the HTML file to be written.")
 _PAGE_IMAGES = flags.DEFINE_integer("page_images", 20, "How many pictures are on it, the first ones.", lower_bound=1)
 _AVERAGE = flags.DEFINE_bool("average", False, "With the moving average of the parameters (train.ema_decay).")
 
@@ -50,7 +53,9 @@ def main() -> None:
     """Print the texts, or their scores, and where they were written."""
     if sum(flag.value is not None for flag in (_PROMPT, _SPLIT, _INPUT)) != 1:
         raise UsageError("give one of --prompt=TEXT, --split=NAME and --input=FILE")
-    if _PROMPT.value is None:
+    if _PROMPT.value is None and answers.is_asked(stored_config(Path(_WORKDIR.value))):
+        _answers()
+    elif _PROMPT.value is None:
         _many()
     else:
         _one(_PROMPT.value)
@@ -103,6 +108,26 @@ def _many() -> None:
     else:
         print(*found.texts, sep="\n")
     print(f"# {', '.join(f'{value} {name}' for name, value in found.numbers.items())}; {found.path}")
+
+
+def _answers() -> None:
+    for flag in (_INPUT, _SAMPLES, _LENGTH, _TEMPERATURE, _TOP_K, _TOP_P, _SEED, _BEAM, _BATCH):
+        if flag.value != flag.default:
+            raise UsageError(f"--{flag.name} is for runs that write, and this one answers: give --split=NAME alone")
+    workdir, split = Path(_WORKDIR.value), str(_SPLIT.value)
+    program.prepare(stored_config(workdir))
+    where = None if _PAGE.value is None else answers.Page(Path(_PAGE.value), _PAGE_IMAGES.value)
+    with StopRequest() as stop:
+        found = answers.answer_split(
+            workdir, split, where, _SNAPSHOT.value, _AVERAGE.value, lambda: bool(stop), _warn
+        ).accuracy
+    rows = [("all", f"{100 * found.score:.2f}", str(sum(found.counts.values())))]
+    rows += [(kind, f"{100 * share:.2f}", str(found.counts[kind])) for kind, share in found.by_type.items()]
+    with ConsoleReporter() as reporter:
+        reporter.table(f"{workdir}, {split}: {found.signature}", ("questions", "right (%)", "number"), rows)
+    print(f"# {found.unknown} questions have an answer that training has not, and count as wrong")
+    if where is not None:
+        print(f"# {where.path}")
 
 
 def _checked(settings: generate.Settings | generate_many.Settings) -> Path:

@@ -1,4 +1,4 @@
-"""A page of described pictures: one HTML file that holds all that it shows, runs no script and asks no network."""
+"""A page of pictures, described or asked about: one HTML file that holds all it shows, without scripts or network."""
 
 import base64
 import html
@@ -21,9 +21,9 @@ class Alternative(NamedTuple):
 
 
 class Look(NamedTuple):
-    """Where a model looked when it wrote a word."""
+    """Where a model looked when it wrote a word, or in a hop on its way to an answer."""
 
-    word: str
+    word: str  # or the hop
     weights: np.ndarray  # float [h, w], at least 0, some above
 
 
@@ -32,12 +32,26 @@ class Described(NamedTuple):
 
     name: str
     image: np.ndarray  # uint8 [H, W] or [H, W, C], C of 1, 3 or 4
-    alternatives: Sequence[Alternative]  # at least one; the first is the caption
+    alternatives: Sequence[Alternative]  # at least one; the first is the caption, or the answer
     references: Sequence[str] = ()  # what people wrote
-    looks: Sequence[Look] = ()  # one a word of the caption, of a model with attention
+    looks: Sequence[Look] = ()  # one a word of the caption or a hop, of a model with attention
 
 
-def page(title: str, about: str, described: Sequence[Described]) -> str:
+class Headings(NamedTuple):
+    """What the parts of a page are called."""
+
+    looks: str = "Where each word looked"
+    alternatives: str = "What the search found"
+    score: str = "score"
+    references: str = "What people wrote"
+    said: str = "described as"  # between the name of a picture and what was said of it, for who cannot see it
+
+
+CAPTIONS = Headings()
+ANSWERS = Headings("Where each hop looked", "The likeliest answers", "probability", "The answer given", "answered")
+
+
+def page(title: str, about: str, described: Sequence[Described], headings: Headings = CAPTIONS) -> str:
     """The HTML: for each picture its caption, where each word looked, the alternatives and the references.
 
     A map is laid over the picture as a shade, at its own resolution h×w, which browsers scale up smoothly: clear where
@@ -47,9 +61,10 @@ def page(title: str, about: str, described: Sequence[Described]) -> str:
         title: of the page.
         about: a paragraph in front of the pictures.
         described: the pictures, in their order.
+        headings: for captions, or for answers.
     """
     backgrounds = "".join(_background(number, one) for number, one in enumerate(described, 1) if one.looks)
-    articles = "\n".join(_article(number, one) for number, one in enumerate(described, 1))
+    articles = "\n".join(_article(number, one, headings) for number, one in enumerate(described, 1))
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n{_NOTHING_ELSE}\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -97,21 +112,21 @@ def _background(number: int, one: Described) -> str:
     return f"#picture{number} .look {{ background-image: url({_png(one.image)}); aspect-ratio: {width} / {height}; }}\n"
 
 
-def _article(number: int, one: Described) -> str:
+def _article(number: int, one: Described, headings: Headings) -> str:
     name, caption = html.escape(one.name), _said(one.alternatives[0].text)
-    alt = html.escape(f"{one.name}, described as: {one.alternatives[0].text}")
+    alt = html.escape(f"{one.name}, {headings.said}: {one.alternatives[0].text}")
     parts = [
         f'<article id="picture{number}">\n<h2>{name}</h2>',
         f'<img class="picture" src="{_png(one.image)}" alt="{alt}">\n<p class="caption">{caption}</p>',
-        _looks(one.looks),
-        _alternatives(one.alternatives),
-        _references(one.references),
+        _looks(one.looks, headings),
+        _alternatives(one.alternatives, headings),
+        _references(one.references, headings),
         "</article>",
     ]
     return "\n".join(filter(None, parts))
 
 
-def _looks(looks: Sequence[Look]) -> str:
+def _looks(looks: Sequence[Look], headings: Headings) -> str:
     if not looks:
         return ""
     items = "\n".join(
@@ -119,7 +134,7 @@ def _looks(looks: Sequence[Look]) -> str:
         f"<figcaption>{html.escape(look.word)}</figcaption></figure></li>"
         for look in looks
     )
-    return f'<h3>Where each word looked</h3>\n<ol class="looks">\n{items}\n</ol>'
+    return f'<h3>{headings.looks}</h3>\n<ol class="looks">\n{items}\n</ol>'
 
 
 def _told(look: Look) -> str:
@@ -130,21 +145,22 @@ def _told(look: Look) -> str:
     return f"“{look.word}” looked most, {share:.0%}, at row {row + 1} of {rows}, column {column + 1} of {columns}"
 
 
-def _alternatives(alternatives: Sequence[Alternative]) -> str:
+def _alternatives(alternatives: Sequence[Alternative], headings: Headings) -> str:
     rows = "\n".join(
         f'<tr><td class="number">{one.score:.3f}</td><td class="number">{one.log_prob:.3f}</td>'
         f"<td>{_said(one.text)}{'' if one.ended else ' … (cut)'}</td></tr>"
         for one in alternatives
     )
-    header = '<th scope="col">score</th><th scope="col">nats</th><th scope="col">text</th>'
-    return f"<table>\n<caption>What the search found</caption>\n<tr>{header}</tr>\n{rows}\n</table>"
+    columns = (headings.score, "nats", "text")
+    header = "".join(f'<th scope="col">{column}</th>' for column in columns)
+    return f"<table>\n<caption>{headings.alternatives}</caption>\n<tr>{header}</tr>\n{rows}\n</table>"
 
 
-def _references(references: Sequence[str]) -> str:
+def _references(references: Sequence[str], headings: Headings) -> str:
     if not references:
         return ""
     items = "\n".join(f"<li>{_said(text)}</li>" for text in references)
-    return f'<h3>What people wrote</h3>\n<ul class="references">\n{items}\n</ul>'
+    return f'<h3>{headings.references}</h3>\n<ul class="references">\n{items}\n</ul>'
 
 
 def _said(text: str) -> str:
