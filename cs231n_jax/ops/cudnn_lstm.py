@@ -40,7 +40,8 @@ def cudnn_lstm(
 
     Reference: `jax.experimental.rnn`; Appleyard, Kočiský, Blunsom 2016, "Optimizing performance of recurrent neural
     networks on GPUs".
-    *Deviation*: matrix products may be in TF32, as cuDNN does by default on such cards.
+    *Deviation*: matrix products may be in TF32, as cuDNN does by default on such cards; `vmap` and second derivatives,
+    which jax does not have for this call, raise.
     """
     platform = jax.default_backend()
     if platform != "gpu":

@@ -51,6 +51,24 @@ def test_cudnn_gives_the_same(is_both):
     close((y, stack_of(last, "lstm", 2, is_both)), wanted, 5e-3)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(jax.default_backend() != "gpu", reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("is_both", [False, True], ids=["one", "both"])
+def test_gradients_through_cudnn_are_the_same(is_both):
+    """Of inputs and all weights, behind the ends of sequences too; to the three digits of TF32."""
+    x, layers, states = two_layers(is_both)
+    lengths, stack = jnp.asarray([5, 2, 3], jnp.int32), stack_of(states, "lstm", 2, is_both)
+    weight = jnp.asarray(np.random.default_rng(1).standard_normal((N, x.shape[1], H * (1 + is_both))), jnp.float32)
+
+    def gradients(outputs):
+        return jax.grad(lambda x, layers: jnp.sum(outputs(x, layers) * weight), (0, 1))(x, layers)
+
+    found = gradients(lambda x, layers: cudnn_lstm(x, layers, states, lengths=lengths)[0])
+    wanted = gradients(lambda x, layers: recurrent.stacked(recurrent.lstm, x, layers, stack, lengths=lengths)[0])
+    assert float(jnp.abs(wanted[0]).max()) > 0.1
+    close(found, wanted, 1e-2)
+
+
 @pytest.mark.skipif(jax.default_backend() == "gpu", reason="there is a GPU")
 def test_cudnn_says_that_it_needs_a_gpu():
     x, layers, _ = two_layers(False)
