@@ -162,7 +162,7 @@ def _fits(train: Split, test: Split, penalties: Sequence[float]) -> list[np.ndar
     x, tested = (((each - mean) / np.where(std > 0, std, 1)).astype(np.float32) for each in _both(train, test))
     model: Any = LogisticRegression(max_iter=MOST, tol=1e-3, warm_start=True)
     right = []
-    # Products so small are a tenth of the work with one thread: the others mostly wait for each other.
+    # One thread: of products so small the others would do little but wait, and keep the processor from others.
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)
         for penalty in penalties:
