@@ -5,12 +5,19 @@ import os
 import runpy
 import sys
 import tempfile
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
+
+import jax
 
 ROOT = Path(__file__).parents[1]
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.programs", "tests.train.shortest", "orbax.checkpoint", "rich.progress"])
+PROCESSES.set_forkserver_preload(
+    ["tests.programs", "tests.train.shortest", "orbax.checkpoint", "rich.progress", "matplotlib.backends.backend_agg"]
+)
 
 
 def run(program: str, *words: object) -> CompletedProcess:
@@ -24,6 +31,28 @@ def run(program: str, *words: object) -> CompletedProcess:
             process.kill()
             raise TimeoutError(f"{program} {' '.join(map(str, words))} is not at its end after 300 s")
         return CompletedProcess([program, *words], process.exitcode, out.read_text(), err.read_text())
+
+
+def as_users_have(function: Callable[[], Any]) -> Any:
+    """What a function of a module returns in a new process, where all is compiled as it is for users."""
+    receiving, sending = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=_tell, args=(function, sending))
+    process.start()
+    sending.close()
+    with receiving:
+        try:
+            return receiving.recv()
+        except EOFError:
+            raise RuntimeError(f"{function.__name__} raised in its process; its output has the traceback") from None
+        finally:
+            process.join()
+
+
+def _tell(function: Callable[[], Any], sending: Connection) -> None:
+    os.environ.pop("XLA_FLAGS", None)
+    jax.config.update("jax_disable_most_optimizations", False)
+    with sending:
+        sending.send(function())
 
 
 def _become(program: str, words: list[str], out: Path, err: Path, environment: dict[str, str]) -> None:
