@@ -57,7 +57,9 @@ class Seq2Seq(Model):
         return ("encoder", "decoder") + (("alignment",) if self.score != "none" else ())
 
     def validate(self) -> None:
-        """Refuse what has no two halves; raises ValueError."""
+        """Refuse what has no two halves, and tokens without vectors; raises ValueError."""
+        if not self.embedding:
+            raise ValueError("embedding=0 leaves both halves nothing to read: give the size of a token's vector")
         if self.hidden < 2 or self.hidden % 2:
             raise ValueError(f"hidden={self.hidden} must be even, since the encoder has half of it in each direction")
 

