@@ -91,7 +91,9 @@ class ScheduleConfig:
 
         warm = steps(self.warmup)
         if self.name in _LED and steps(self.start) >= total_steps > 0:
-            raise ValueError(f"schedule.start={self.start!r} leaves nothing of a run of {total_steps} updates: begin earlier")
+            raise ValueError(
+                f"schedule.start={self.start!r} leaves nothing of a run of {total_steps} updates: begin earlier"
+            )
         if warm >= total_steps > 0 and warm > 0:
             raise ValueError(
                 f"schedule.warmup={self.warmup!r} leaves nothing of a run of {total_steps} updates: give fewer, or 0"
