@@ -1,5 +1,6 @@
 """Markdown pages of what a command measured, with the machine, the versions and the command."""
 
+import inspect
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -8,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from PIL import Image
 
 from cs231n_jax.train import record
+from experiments.studies import Result, Study
 
 PRINTED = "Printed by"
 Rows = Sequence[Mapping[str, Any]]
@@ -55,6 +58,30 @@ def write(path: Path, title: str, about: str, machine: str, command: str, rows: 
     parts = [f"# {title}", about, answer, stamped, f"{PRINTED} `{command}`:", markdown(header, cells)]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+
+
+def rows_of(result: Result) -> Rows:
+    """The table of a study; where it has none, its numbers."""
+    return result.rows or [{"number": key, "value": float(value)} for key, value in result.numbers.items()]
+
+
+def of_study(folder: Path, name: str, study: Study, result: Result, took: str, command: str) -> None:
+    """Write the page NAME.md of a study and its figure beside it.
+
+    Args:
+        folder: where they go.
+        name: the study's.
+        study: its docstring says what was done.
+        result: what it found.
+        took: the time.
+        command: the program of experiments and its arguments, without --pages.
+    """
+    title, _, about = (inspect.getdoc(study) or "").partition("\n")
+    picture = f"{result.sentence}\n\n![{name}]({name}.png)"
+    printed = f"python -m experiments.{command} --pages={folder}"
+    write(folder / f"{name}.md", title, about.strip(), f"{where()}; {took}", printed, rows_of(result), picture)
+    with Image.open(result.figure) as figure:  # a repository keeps it: sixty-four colours are a fifth of the bytes
+        figure.quantize(64).save(folder / f"{name}.png", optimize=True)
 
 
 def read(path: Path) -> tuple[str, list[dict[str, str]]]:

@@ -6,12 +6,10 @@ fill one --workdir at the same time, and the command without it then prints the 
 
 from experiments import program  # isort: skip  (first: it sets up the allocator)
 
-import inspect
 import time
 from pathlib import Path
 
 from absl import flags
-from PIL import Image
 
 from cs231n_jax.report.console import ConsoleReporter
 from cs231n_jax.train import record
@@ -41,13 +39,13 @@ def main(arguments: list[str]) -> None:
             result = known[name](workdir, _QUICK.value)
             seconds, processor = time.perf_counter() - start[0], time.process_time() - start[1]
             took = f"{seconds:.0f} s, {processor:.0f} s of processor time"  # of all threads; others may have shared it
-            rows = result.rows or [{"number": key, "value": float(value)} for key, value in result.numbers.items()]
-            reporter.table(name, *pages.table(rows))
+            reporter.table(name, *pages.table(pages.rows_of(result)))
             report = {"study": name, "quick": _QUICK.value, "sentence": result.sentence, "numbers": result.numbers}
             record.write_json(workdir / f"{name}.json", report)
             reporter.line(f"{result.sentence} ({took}; figure: {result.figure})")
             if _PAGES.value:
-                _write_page(Path(_PAGES.value), name, known[name], result, rows, took)
+                command = f"study {name}{' --quick' if _QUICK.value else ''}"
+                pages.of_study(Path(_PAGES.value), name, known[name], result, took, command)
 
 
 def _train(names: list[str], workdir: Path) -> None:
@@ -58,18 +56,6 @@ def _train(names: list[str], workdir: Path) -> None:
     for name in names:
         for sentence in known[name](workdir, _QUICK.value, _RUNS.value):
             print(sentence, flush=True)
-
-
-def _write_page(
-    folder: Path, name: str, study: studies.Study, result: studies.Result, rows: pages.Rows, took: str
-) -> None:
-    title, _, about = (inspect.getdoc(study) or "").partition("\n")
-    command = f"python -m experiments.study {name}{' --quick' if _QUICK.value else ''} --pages={folder}"
-    machine = f"{pages.where()}; {took}"
-    picture = f"{result.sentence}\n\n![{name}]({name}.png)"
-    pages.write(folder / f"{name}.md", title, about.strip(), machine, command, rows, picture)
-    with Image.open(result.figure) as figure:  # a repository keeps it: sixty-four colours are a fifth of the bytes
-        figure.quantize(64).save(folder / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ python -m experiments.transfer --weights=FILE --model=resnet20    # all targets,
 
 from experiments import program  # isort: skip  (first: it sets up the allocator)
 
+import sys
+import time
 from pathlib import Path
 
 from absl import flags
@@ -37,6 +39,7 @@ _NORMALIZE = flags.DEFINE_enum_class("normalize", Normalization(_ORIGIN.normaliz
 _FEW = flags.DEFINE_integer("few", 1, "Stages that finetune_few trains, from the last.", lower_bound=1)
 _FACTOR = flags.DEFINE_float("factor", FACTOR, "Of the rate for given weights.", lower_bound=0.0)
 _UPDATES = flags.DEFINE_integer("updates", 0, "Updates of every training; 0: as in the study.", lower_bound=0)
+_PAGES = flags.DEFINE_string("pages", "", "A folder for the page of the study, of what is measured here.")
 
 
 def main() -> None:
@@ -54,6 +57,7 @@ def main() -> None:
         origin, targets, amounts, ways, _SEEDS.value, updates, few=_FEW.value, factor=_FACTOR.value
     )
     workdir = Path(_WORKDIR.value)
+    start = time.perf_counter(), time.process_time()
     with ConsoleReporter() as reporter:
         found = transfer.measured(setting, workdir / "transfer", reporter.line)
         result = transfer_page.result(workdir / "transfer.png", targets, found)
@@ -61,6 +65,11 @@ def main() -> None:
         for line in filter(None, result.sentence.split("\n\n")):
             reporter.line(line)
         record.write_json(workdir / "transfer.json", {"rows": list(result.rows), "sentence": result.sentence})
+        if _PAGES.value:
+            took = f"{time.perf_counter() - start[0]:.0f} s, {time.process_time() - start[1]:.0f} s of processor time"
+            given = [word for word in sys.argv[1:] if not word.startswith(("--pages", "--workdir"))]
+            command = " ".join(["transfer", *given])
+            pages.of_study(Path(_PAGES.value), "transfer", transfer.study, result, took, command)
         reporter.line(f"figure: {result.figure}   record: {workdir / 'transfer.json'}")
 
 
