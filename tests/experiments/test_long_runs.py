@@ -10,7 +10,7 @@ import pytest
 from cs231n_jax import models
 from cs231n_jax.data import DataConfig
 from cs231n_jax.models import functional
-from experiments import studies, study
+from experiments import studies
 from experiments.studies import depth_degradation, long_runs, width_vs_depth
 from experiments.studies.long_runs import TEST, TRAINING
 from tests.programs import run
@@ -72,8 +72,9 @@ def test_runs_done_alone_are_those_of_the_study(tmp_path):
 def test_a_run_that_a_study_does_not_have_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"no run is called 'plain20_seed1' \(did you mean plain20_seed0\?\)"):
         studies.trainings()["depth_degradation"](tmp_path, True, ["plain20_seed1"])
-    with pytest.raises(study.UsageError, match="depth_degradation, width_vs_depth; clipping is none"):
-        study._train(["clipping"], tmp_path)
+    done = run("study", "clipping", "--runs=all", f"--workdir={tmp_path}")
+    assert done.returncode == 2
+    assert "depth_degradation, width_vs_depth; clipping is none" in done.stderr
 
 
 def test_the_error_on_training_images_is_of_those_alone(tmp_path):
