@@ -48,14 +48,20 @@ def unchecked():
 
 # The files that take longest, longest first: two processes that take one file at a time then end together.
 LONGEST = (
+    "tests/train/test_every_config.py",
     "tests/models/test_models.py",
     "tests/train/test_processes.py",
-    "tests/models/test_overfit.py",
-    "tests/train/test_devices.py",
-    "tests/train/test_kill.py",
     "tests/experiments/test_studies.py",
+    "tests/train/test_kill.py",
     "tests/experiments/test_programs.py",
+    "tests/models/test_overfit.py",
+    "tests/models/test_activation_option.py",
+    "tests/ops/test_recurrent.py",
+    "tests/optim/test_speed.py",
     "tests/interop/test_torchvision.py",
+    "tests/ops/test_fractional_pool.py",
+    "tests/optim/test_composition.py",
+    "tests/train/test_devices.py",
     "tests/test_launch.py",
 )
 

@@ -16,7 +16,16 @@ from tests.train import shortest
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(str(p) for p in (ROOT / "experiments" / "configs").glob("*.py") if p.stem != "replay")
-every_config = pytest.mark.parametrize("text", CONFIGS, ids=lambda text: Path(text).stem)
+
+# Of images, without and with statistics and noise, a text with a carry, buckets, captions; the slow run has all.
+QUICK = ("lenet", "cifar10_resnet", "char_lm", "sst2", "scenes")
+every_config = pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(text, marks=() if Path(text).stem in QUICK else pytest.mark.slow, id=Path(text).stem)
+        for text in CONFIGS
+    ],
+)
 
 
 def ends(target, *arguments) -> int:
