@@ -18,7 +18,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "with batch norm": {"norm": "batch", "kernel5": 5},
 }
 HEADS = {"without": False, "with": True}
-FEW = ("stage3_a", "stage4_a", "stage4_d", "stage5_b")  # modules of the quick form
+FEW = ("stage4_a", "stage4_d", "stage5_b")  # modules of the quick form
 MORE = 1.1  # times the gradient without heads
 PLAN, RATE, SCALE = dense_runs.Plan(epochs=8), 0.02, 0.125
 
