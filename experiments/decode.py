@@ -118,13 +118,16 @@ def _answers() -> None:
     program.prepare(stored_config(workdir))
     where = None if _PAGE.value is None else answers.Page(Path(_PAGE.value), _PAGE_IMAGES.value)
     with StopRequest() as stop:
-        found = answers.answer_split(
+        answered = answers.answer_split(
             workdir, split, where, _SNAPSHOT.value, _AVERAGE.value, lambda: bool(stop), _warn
-        ).accuracy
-    rows = [("all", f"{100 * found.score:.2f}", str(sum(found.counts.values())))]
-    rows += [(kind, f"{100 * share:.2f}", str(found.counts[kind])) for kind, share in found.by_type.items()]
+        )
+    found, prior = answered.accuracy, answered.prior
+    shares = [("all", found.score, prior.score), *((kind, x, prior.by_type[kind]) for kind, x in found.by_type.items())]
+    numbers = {"all": sum(found.counts.values()), **found.counts}
+    rows = [(kind, f"{100 * x:.2f}", f"{100 * least:.2f}", str(numbers[kind])) for kind, x, least in shares]
+    columns = ("questions", "right (%)", "by the commonest answer (%)", "number")
     with ConsoleReporter() as reporter:
-        reporter.table(f"{workdir}, {split}: {found.signature}", ("questions", "right (%)", "number"), rows)
+        reporter.table(f"{workdir}, {split}: {found.signature}", columns, rows)
     print(f"# {found.unknown} questions have an answer that training has not, and count as wrong")
     if where is not None:
         print(f"# {where.path}")

@@ -26,6 +26,7 @@ class Answered(NamedTuple):
 
     texts: list[str]  # in the order of the questions
     accuracy: VqaAccuracy
+    prior: VqaAccuracy  # of the most frequent answer of training, to whatever is asked
     step: int  # of the snapshot
 
 
@@ -74,7 +75,10 @@ def answer_split(
     logits = evaluate.outputs(assembly, lambda batch, _: (features(batch)["logits"], batch["mask"]), should_stop)
     log_probs = np.asarray(jax.nn.log_softmax(logits))
     texts = [source.info.classes[best] for best in log_probs.argmax(-1)]
-    accuracy = metrics.vqa(texts, source.texts["label"], source.types, source.info.classes)
+    accuracy, prior = (
+        metrics.vqa(given, source.texts["label"], source.types, source.info.classes)
+        for given in (texts, [source.info.classes[0]] * len(texts))
+    )
     if where is not None:
         if should_stop():
             raise Interrupted(f"interrupted before {where.path} was written")
@@ -83,7 +87,7 @@ def answer_split(
         about = f"Snapshot {found}, the first {len(shown)} questions of {config.data.name} {split}; {right}."
         where.path.parent.mkdir(parents=True, exist_ok=True)
         record.write_text(where.path, page(f"Answers of {workdir.resolve().name}", about, shown, ANSWERS))
-    return Answered(texts, accuracy, found)
+    return Answered(texts, accuracy, prior, found)
 
 
 def _shown(assembly: Assembly, features: Callable[[Any], Any], log_probs: np.ndarray) -> list[Described]:

@@ -63,6 +63,7 @@ def test_each_question_gets_the_likeliest_answer_and_each_type_its_share(answere
     kinds = np.array(source.types)
     assert found.accuracy.by_type == {kind: right[kinds == kind].mean() for kind in sorted(set(kinds))}
     assert found.accuracy.score == pytest.approx(right.mean())
+    assert found.prior.score == np.mean([label == source.info.classes[0] for label in source.texts["label"]])
     assert found.accuracy.unknown == sum(label not in source.info.classes for label in source.texts["label"])
 
 
