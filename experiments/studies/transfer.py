@@ -83,7 +83,7 @@ def study(workdir: Path, quick: bool) -> Result:
     Training: momentum 0.9, weight decay 1e-4, 120 updates of 32 images (little) or 250 of 64 (much), crops, for
     cifar100 flips too. The rate is 0.2 for new weights beside given ones, at which a new last layer learns in so few
     updates, and 0.1 from scratch, on a cosine to 0. These are the same for all targets, and nothing was chosen by test
-    images.
+    images. The trainings are short: "much" of cifar100 is seen twice.
     Probes: maps are averaged over as many places as give at most 256 numbers a stage; the penalty is one of five.
 
     What is found is kept: the time below is that of the call that printed this page, and the sum over all calls is in

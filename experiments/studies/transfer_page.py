@@ -97,8 +97,9 @@ def sentences(targets: Mapping[str, Target], found: Found) -> list[str]:
             continue
         held = [one.holds for one in cells.values()]
         result = "confirmed" if all(held) else "refuted" if not any(held) else "confirmed by some and refuted by others"
+        alone = " by one seed" if any(math.isnan(one.error) for one in cells.values()) else ""
         each = "; ".join(f"{name}: {_standing(one)}" for name, one in cells.items())
-        told.append(f"{KIND[similar].capitalize()} data, {amount} of it: “{words}” is {result} ({each}).")
+        told.append(f"{KIND[similar].capitalize()} data, {amount} of it: “{words}” is {result}{alone} ({each}).")
     return told
 
 

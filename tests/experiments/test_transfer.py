@@ -103,7 +103,7 @@ def test_each_cell_of_the_table_has_a_sentence():
     }
     one, seed, two = transfer_page.sentences(targets, found)
     assert "on the top layer” is confirmed (a: probe_top is best, 40.00 ± 0.00 points ahead of the next)" in one
-    assert "few layers” is refuted (a: scratch is best, finetune_few is 10.00 points behind)" in seed
+    assert "few layers” is refuted by one seed (a: scratch is best, finetune_few is 10.00 points behind)" in seed
     assert "of layers” is confirmed by some and refuted by others (b: scratch is best, finetune_many is 10.50" in two
     rows = transfer_page.rows(targets, found)
     assert [row[""] for row in rows[:2]] == ["advised, best", ""]
