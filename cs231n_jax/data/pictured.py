@@ -73,7 +73,8 @@ def captions(
     """One example a caption: {"image": uint8 [n, H, W, C], "target": int32 [n, T], "target_length": int32 [n]}.
 
     A target begins with <bos> and ends with <eos>. An empty caption is <bos> and <eos> alone. Training is without the
-    captions that are longer than `data.text.longest`; in evaluation their beginnings are kept.
+    captions that are longer than `data.text.longest`; in evaluation their beginnings are kept. `noticed` counts all of
+    these, and the words that are not in the vocabulary.
 
     Args:
         config: `text` says how.
@@ -109,6 +110,7 @@ def captions(
         f"captions of more than {limit} tokens left out": len(rows) - len(chosen),
         f"captions of more than {width} tokens cut": sum(len(rows[i]) > width for i in chosen),
         "empty captions": sum(len(rows[i]) == 2 for i in chosen),
+        "unknown words in captions": sum(rows[i].count(words.specials[vocabulary.UNKNOWN]) for i in chosen),
     }
     info = _info(config, split, arrays, pictures, (), {"target": words}, {"target": "target_length"})
     kept_texts = {"target": tuple(every[i] for i in chosen)}
@@ -148,19 +150,25 @@ def questions(
     classes = tuple(sorted(counts, key=lambda answer: (-counts[answer], answer)))[: config.text.answers or None]
     numbers = {answer: number for number, answer in enumerate(classes)}
 
+    def every_word(some: Sequence[Asked]) -> list[list[int]]:
+        return [words.encode(question.text) for question in some]
+
     def encoded(some: Sequence[Asked]) -> list[list[int]]:
-        return [(words.encode(question.text) or unknown)[: longest or None] for question in some]
+        return [(row or unknown)[: longest or None] for row in every_word(some)]
 
     width = width_of(config.text, encoded(training))
+    limit = min(width, longest or width)
     chosen = [(i, question) for i, question in asked if part == "eval" or question.answer in numbers]
-    rows = encoded([question for _, question in chosen])
+    rows, whole = (some([question for _, question in chosen]) for some in (encoded, every_word))
     labels = np.array([numbers.get(question.answer, ABSENT) for _, question in chosen], np.int32)
     arrays = {**padded("token", "length", [row[:width] for row in rows], width), "label": labels}
     absent = sum(question.answer not in numbers for _, question in asked)
     noticed = {
         f"questions whose answer is not one of the {len(classes)} of training"
         f"{' left out' if part == 'train' else ', counted as wrong'}": absent,
-        "empty questions": sum(not words.encode(question.text) for _, question in chosen),
+        f"questions of more than {limit} tokens cut": sum(len(row) > limit for row in whole),
+        "empty questions": sum(not row for row in whole),
+        "unknown words in questions": sum(row.count(*unknown) for row in whole),
     }
     return Pictured(
         arrays,

@@ -160,5 +160,9 @@ def test_an_answer_that_training_has_not_stays_in_evaluation():
     left_out = "questions whose answer is not one of the 2 of training left out"
     assert kept.noticed == {left_out: 1, "empty questions": 1}
     said = "questions whose answer is not one of the 2 of training, counted as wrong"
-    assert made.noticed == {said: 1, "empty questions": 1}
+    assert made.noticed == {said: 1, "empty questions": 1, "unknown words in questions": 2}
+    config.text.longest = 3
+    cut = data.pictured.questions(config, "eval", "test", pictures, questions, training)
+    assert cut[np.arange(3)]["length"].tolist() == [3, 1, 2]
+    assert cut.noticed == {**made.noticed, "questions of more than 3 tokens cut": 1}
     assert source.types[:5] == tuple(scene_language.TYPES)

@@ -187,6 +187,8 @@ def test_captions_of_pictures_one_of_them_torn(prepare):
         assert source.noticed == {"pictures that cannot be decoded, black": 1, "empty captions": 1}
         at = source.texts["target"].index("")
         assert batch["target"][at, :2].tolist() == [words.specials[vocabulary.BEGIN], words.specials[vocabulary.END]]
+    seldom = opened("tiny", dir=directory, text=TextConfig(lowercase=True, min_count=2))  # a, one
+    assert seldom.noticed["unknown words in captions"] == 2
 
 
 def test_questions_about_pictures(prepare):
