@@ -3,6 +3,7 @@
 python -m experiments.transfer --target=mnist --amount=little --ways=probe_stages,finetune_few --workdir=runs/transfer
 python -m experiments.transfer --target=./photos/ --amount=much --ways=probe_stages,finetune_many --seeds=1
 python -m experiments.transfer --weights=FILE --model=resnet20    # all targets, amounts and ways
+python -m experiments.transfer --weights=runs/a                   # a run of one's own: its config names the model
 """
 
 from experiments import program  # isort: skip  (first: it sets up the allocator)
@@ -15,12 +16,12 @@ from absl import flags
 
 from cs231n_jax.data import Normalization
 from cs231n_jax.report.console import ConsoleReporter
-from cs231n_jax.train import record
+from cs231n_jax.train import record, weights
 from cs231n_jax.train.transfer import FACTOR, Transfer
 from experiments import pages
 from experiments.overrides import UsageError
 from experiments.studies import transfer, transfer_page
-from experiments.studies.transfer_data import LITTLE, MUCH, QUICK, TARGETS, own
+from experiments.studies.transfer_data import LITTLE, MUCH, QUICK, TARGETS, own, sized
 
 _ORIGIN = transfer.Origin()
 _KNOWN = {**TARGETS, **QUICK}
@@ -33,9 +34,10 @@ _AMOUNTS = flags.DEFINE_list("amount", [LITTLE, MUCH], "How much of it.")
 _WAYS = flags.DEFINE_list("ways", [way.value for way in Transfer], "What is compared.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds: of the examples, of new weights and of the order.", lower_bound=1)
 _WEIGHTS = flags.DEFINE_string("weights", _ORIGIN.weights, "A file, or a run directory; $CS231N_WEIGHTS_DIR counts.")
-_MODEL = flags.DEFINE_string("model", _ORIGIN.model, "The network that the weights are of.")
-_CLASSES = flags.DEFINE_integer("classes", 10, "Classes that the weights are of.", lower_bound=1)
+_MODEL = flags.DEFINE_string("model", _ORIGIN.model, "The network that a file of weights is of.")
+_CLASSES = flags.DEFINE_integer("classes", 10, "Classes that a file of weights is of.", lower_bound=1)
 _NORMALIZE = flags.DEFINE_enum_class("normalize", Normalization(_ORIGIN.normalize), Normalization, "As the weights do.")
+_SIZE = flags.DEFINE_integer("image_size", 0, "Side of all images; 0: as in the study, 32.", lower_bound=0)
 _FEW = flags.DEFINE_integer("few", 1, "Stages that finetune_few trains, from the last.", lower_bound=1)
 _FACTOR = flags.DEFINE_float("factor", FACTOR, "Of the rate for given weights.", lower_bound=0.0)
 _UPDATES = flags.DEFINE_integer("updates", 0, "Updates of every training; 0: as in the study.", lower_bound=0)
@@ -45,13 +47,14 @@ _PAGES = flags.DEFINE_string("pages", "", "A folder for the page of the study, o
 def main() -> None:
     """Print what every way found in every cell, beside the lecture's advice."""
     ways = tuple(Transfer(way) for way in _chosen("ways", _WAYS.value, [way.value for way in Transfer]))
-    paths = {name: own(name, _SIMILAR.value) for name in _TARGETS.value if name.endswith((".npz", "/"))}
-    known = {**_KNOWN, **paths}
+    size, paths = _SIZE.value, [name for name in _TARGETS.value if name.endswith((".npz", "/"))]
+    theirs = {name: own(name, _SIMILAR.value, size) for name in paths}
+    known = {**{name: sized(one, size) if size else one for name, one in _KNOWN.items()}, **theirs}
     targets = {Path(name).stem: known[name] for name in _chosen("target", _TARGETS.value, list(known))}
     amounts = tuple(_chosen("amount", _AMOUNTS.value, [LITTLE, MUCH]))
-    origin = transfer.Origin(
-        _MODEL.value, {"num_classes": _CLASSES.value}, _WEIGHTS.value, _MODEL.value, _NORMALIZE.value.value
-    )
+    if len(targets) < len(set(_TARGETS.value)):
+        raise UsageError(f"--target={','.join(_TARGETS.value)} has two of one name: rename one, or give it alone")
+    origin = _origin()
     updates = dict.fromkeys(amounts, _UPDATES.value) if _UPDATES.value else transfer.UPDATES
     setting = transfer.Setting(
         origin, targets, amounts, ways, _SEEDS.value, updates, few=_FEW.value, factor=_FACTOR.value
@@ -71,6 +74,18 @@ def main() -> None:
             command = " ".join(["transfer", *given])
             pages.of_study(Path(_PAGES.value), "transfer", transfer.study, result, took, command)
         reporter.line(f"figure: {result.figure}   record: {workdir / 'transfer.json'}")
+
+
+def _origin() -> transfer.Origin:
+    """The trained network of the flags; of a run directory its config says all but how to normalise."""
+    if not (place := weights.find("--weights", _WEIGHTS.value)).is_dir():
+        options = {"num_classes": _CLASSES.value}
+        return transfer.Origin(_MODEL.value, options, _WEIGHTS.value, _MODEL.value, _NORMALIZE.value.value)
+    for flag in (_MODEL, _CLASSES):
+        if flag.present:
+            raise UsageError(f"--{flag.name} is given with --weights={place}, a run whose config has it: leave it out")
+    origin = transfer.of_run(place)
+    return origin._replace(normalize=_NORMALIZE.value.value) if _NORMALIZE.present else origin
 
 
 def _chosen(flag: str, given: list[str], known: list[str]) -> list[str]:

@@ -63,6 +63,18 @@ class Setting(NamedTuple):
     factor: float = transfers.FACTOR
 
 
+def of_run(workdir: Path) -> Origin:
+    """The network of a run directory: what it is, and how its images were normalised, stands in the run's config.
+
+    Raises:
+        FileNotFoundError, ValueError: as `record.stored_config`.
+    """
+    config = record.stored_config(workdir)
+    options = {name: value for name, value in config.model.options.items() if name != "frozen"}
+    options["num_classes"] = create(config.model.name, **options).num_classes
+    return Origin(config.model.name, options, str(workdir), "", config.data.normalize.value)
+
+
 Found = dict[tuple[str, str], list[dict[str, dict[str, Any]]]]  # by (target, amount) and seed: way -> what it found
 
 
@@ -124,11 +136,29 @@ def measured(setting: Setting, workdir: Path, say: Say) -> Found:
         target = setting.targets[name]
         files[name, amount] = prepared(target, amount, range(setting.seeds), workdir / "data")
         say(f"{name}, {amount}: {target.was}; normalised as {setting.origin.normalize}")
+    begins = any(transfers.RECIPES[way].begins for way in setting.ways)
+    digest = initial.digest(setting.origin.given()) if begins else {}
+    for name, amount in found:
+        _refuse_other_weights(setting.origin, digest, workdir / f"{name}_{amount}" / "weights.json")
     for seed in range(setting.seeds):
         for (name, amount), by_seed in found.items():
             place, data = workdir / f"{name}_{amount}", files[name, amount][seed]
             by_seed.append(_seed(setting, setting.targets[name], amount, seed, data, place, say))
     return found
+
+
+def _refuse_other_weights(origin: Origin, digest: Mapping[str, str], path: Path) -> None:
+    """Refuse weights that are not those that a cell was begun with, whatever the name of their file."""
+    if not digest:
+        return
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        record.write_json(path, digest)
+    if record.read_json(path) != digest:
+        raise ValueError(
+            f"{origin.weights} does not hold the weights that {path.parent} was begun with: restore them, or give "
+            "another --workdir"
+        )
 
 
 def _seed(

@@ -1,6 +1,7 @@
 """The data that a network is carried over to: a number of examples of each class, the test images, as .npz files."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +33,7 @@ class Target(NamedTuple):
     tests: int  # the first so many test images
     augment: str  # of training images, where a network is trained
     labelled: Callable[[Any], tuple[Images, tuple[str, ...]]]  # images and classes of a source
+    mark: str = ""  # of the content of data of one's own, which may become another; part of the names of files
 
 
 def own_labels(source: Any) -> tuple[Images, tuple[str, ...]]:
@@ -96,11 +98,31 @@ TARGETS = {
 }
 
 
-def own(name: str, similar: bool) -> Target:
-    """A user's .npz file or folder of images by class (resized to 32×32) as a target."""
-    data = dataclasses.replace(_FIT, name=name, image_size=0 if name.endswith(".npz") else _FIT.image_size)
-    each = {LITTLE: 10, MUCH: 100}
-    return Target(data, similar, "a file or folder of one's own", each, tests=2000, augment="crop", labelled=own_labels)
+def sized(target: Target, size: int) -> Target:
+    """The same target with images of size×size pixels, as other weights may be used to."""
+    data = dataclasses.replace(target.data, image_size=size)
+    return target._replace(data=data, was=f"{target.was}; here {size}×{size}", mark=f"{target.mark}_{size}px")
+
+
+def own(name: str, similar: bool, size: int = 0) -> Target:
+    """A user's .npz file or folder of images by class (resized, to 32×32) as a target, known by its content."""
+    size = size or (0 if name.endswith(".npz") else _FIT.image_size)
+    data = dataclasses.replace(_FIT, name=name, image_size=size)
+    train, test = (open_source(dataclasses.replace(data, channels=0), part).info for part in ("train", "eval"))
+    height, width, channels = train.shapes["image"]
+    colour = "grey, repeated in three channels" if channels == 1 else "in colour"
+    fit = "cropped to squares and resized" if data.image_size else "as they are"
+    mark = hashlib.sha256(f"{train.fingerprint} {test.fingerprint}".encode()).hexdigest()[:8]
+    return Target(
+        data,
+        similar,
+        was=f"{height}×{width} pixels {colour}, {fit}",
+        each={LITTLE: 10, MUCH: 100},
+        tests=2000,
+        augment="crop",
+        labelled=own_labels,
+        mark=f"_{mark}",
+    )
 
 
 QUICK = {
@@ -128,7 +150,7 @@ def prepared(target: Target, amount: str, seeds: Sequence[int], folder: Path) ->
     """For each seed a file of so much of a target, made where it is not there, and the config that reads it."""
     made: dict[int, DataConfig] = {}
     for seed in seeds:
-        name = f"{Path(target.data.name).stem}_{amount}{target.each[amount]}_{seed}.npz"
+        name = f"{Path(target.data.name).stem}{target.mark}_{amount}{target.each[amount]}_{seed}.npz"
         made[seed] = dataclasses.replace(target.data, name=name, dir=str(folder), image_size=0, channels=3)
     missing = [seed for seed, data in made.items() if not (folder / data.name).exists()]
     if missing:

@@ -26,7 +26,7 @@ class Verdict(NamedTuple):
     """How an advice did on one target."""
 
     advised: str
-    winner: str  # the way with the best mean
+    winner: str  # the way with the best mean; of equals the advised one
     behind: float  # points that the advised way is behind the best of the others; negative: ahead
     error: float  # of that difference, over the seeds
 
@@ -48,7 +48,7 @@ def verdict(advised: str, values: Mapping[str, np.ndarray]) -> Verdict:
         advised: a way.
         values: {way: accuracies by seed}; the same seeds for all.
     """
-    winner = max(values, key=lambda way: values[way].mean())
+    winner = max(values, key=lambda way: (values[way].mean(), way == advised))
     rival = max((way for way in values if way != advised), key=lambda way: values[way].mean())
     behind = values[rival] - values[advised]
     return Verdict(advised, winner, float(behind.mean()), seeds.error(behind))
@@ -61,10 +61,10 @@ def rows(targets: Mapping[str, Target], found: Found) -> list[dict[str, Any]]:
         values = accuracies(by_seed)
         similar = targets[name].similar
         advised = ADVICE[similar, amount][0].value
-        best = max(values, key=lambda way: values[way].mean())
+        best = max(one.mean() for one in values.values())
         sizes = by_seed[0].get(Transfer.PROBE_TOP.value, {})
         for way, own in values.items():
-            marks = [*(["advised"] if way == advised else []), *(["best"] if way == best else [])]
+            marks = [*(["advised"] if way == advised else []), *(["best"] if own.mean() == best else [])]
             made.append(
                 {
                     "data": f"{KIND[similar]}, {amount}",

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cs231n_jax.data import open_source
+from cs231n_jax.interop import files
 from experiments.studies import transfer, transfer_data, transfer_page
 from experiments.studies.transfer_data import LITTLE, MUCH, QUICK, SHAPES
 from tests.programs import run
@@ -65,13 +66,25 @@ def test_files_hold_little_and_much_of_the_same_tests(tmp_path):
     np.testing.assert_array_equal(*(source.arrays["image"] for source in sources["eval"]))
 
 
-def test_a_file_of_ones_own_is_a_target(tmp_path):
-    images, labels = np.arange(20 * 16, dtype=np.uint8).reshape(20, 4, 4), np.arange(20) % 2
-    np.savez(tmp_path / "own.npz", x_train=images, y_train=labels, x_test=images[:3], y_test=labels[:3])
-    target = transfer_data.own(str(tmp_path / "own.npz"), similar=False)
-    source = open_source(transfer_data.prepared(target, LITTLE, [0], tmp_path / "data")[0], "train")
+def own_file(path, shade=0):
+    images, labels = np.arange(20 * 16, dtype=np.uint8).reshape(20, 4, 4) + np.uint8(shade), np.arange(20) % 2
+    np.savez(path, x_train=images, y_train=labels, x_test=images[:3], y_test=labels[:3])
+    return transfer_data.own(str(path), similar=False)
+
+
+def test_a_file_of_ones_own_is_a_target_known_by_its_content(tmp_path):
+    target = own_file(tmp_path / "own.npz")
+    assert target.was == "4×4 pixels grey, repeated in three channels, as they are"
+    before = transfer_data.prepared(target, LITTLE, [0], tmp_path / "data")[0]
+    source = open_source(before, "train")
     assert source.info.shapes["image"] == (4, 4, 3)
     assert np.bincount(source.arrays["label"]).tolist() == [10, 10]
+    changed = transfer_data.prepared(own_file(tmp_path / "own.npz", shade=9), LITTLE, [0], tmp_path / "data")[0]
+    assert changed.name != before.name
+    now = open_source(changed, "train").arrays["image"]
+    np.testing.assert_array_equal(now, source.arrays["image"] + np.uint8(9))
+    larger = transfer_data.sized(target, 16)
+    assert (larger.was, larger.mark, larger.data.image_size) == (f"{target.was}; here 16×16", f"{target.mark}_16px", 16)
 
 
 def cell(**ways):
@@ -91,6 +104,8 @@ def test_an_advice_holds_unless_another_way_is_better_by_two_errors():
     assert (far.behind, far.error) == (2.5, pytest.approx(0.5))
     assert not far.holds
     assert not of("a", {"a": np.array([50.0]), "b": np.array([51.0])}).holds  # of one seed: whoever is better
+    equal = of("b", {"a": np.array([50.0]), "b": np.array([50.0])})
+    assert (equal.winner, equal.holds) == ("b", True)
 
 
 def test_each_cell_of_the_table_has_a_sentence():
@@ -125,9 +140,35 @@ def test_the_study_goes_on_where_it_was_and_one_cell_is_a_part_of_it(tmp_path):
     kept[0].write_text(json.dumps(content))
     again = transfer.study(tmp_path, quick=True)
     assert again.rows[2]["accuracy (%)"] == 87.5 != result.rows[2]["accuracy (%)"]
+    a_run_of_it_is_an_origin(tmp_path / "transfer" / "digits_little" / "seed0_finetune_few", tmp_path / "next")
+    weights = tmp_path / "transfer" / "drawn.npz"
+    files.write(weights, {path: x + 1 for path, x in files.read(weights).items()})
+    with pytest.raises(ValueError, match=r"drawn.npz does not hold the weights that .*digits_little was begun with"):
+        transfer.study(tmp_path, quick=True)
 
 
-def test_the_program_refuses_in_a_sentence(tmp_path):
-    done = run("transfer", "--target=minst", f"--workdir={tmp_path}")
+def a_run_of_it_is_an_origin(run, workdir):
+    origin = transfer.of_run(run)
+    assert (origin.model, origin.names, origin.normalize) == ("mlp", "", "dataset")
+    assert (tuple(origin.options["hidden"]), origin.options["num_classes"]) == ((8, 6), 10)
+    assert "frozen" not in origin.options
+    setting = transfer.Setting(origin, QUICK, (LITTLE,), (transfer.Transfer.PROBE_STAGES,), seeds=1)
+    (found,) = transfer.measured(setting, workdir, lambda text: None)["digits", LITTLE]
+    assert list(found["probe_stages"]["curve"]) == ["hidden1", "hidden2", "pre_logits"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--target=minst"], "--target names 'minst'; give of cifar100, mnist, easy_vqa, digits"),
+        (["--target=HERE/a/own.npz,HERE/b/own.npz"], "b/own.npz has two of one name: rename one, or give it alone"),
+        (["--target=digits", "--weights=HERE/a", "--model=mlp"], "--model is given with --weights="),
+    ],
+)
+def test_the_program_refuses_in_a_sentence(words, message, tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        own_file(tmp_path / name / "own.npz")
+    done = run("transfer", *(word.replace("HERE", str(tmp_path)) for word in words), f"--workdir={tmp_path}")
     assert done.returncode == 2
-    assert "--target names 'minst'; give of cifar100, mnist, easy_vqa, digits" in done.stderr
+    assert message in done.stderr
