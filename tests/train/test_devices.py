@@ -50,8 +50,9 @@ def compiled(assembly):
 
 
 def advance(assembly, step, state, first, last):
+    """One step at a time: many calls in flight leave XLA:CPU too few threads for its collectives when it is busy."""
     for i in range(first, last):
-        state = step(state, sharding.put_batch(assembly.pipeline.batch(i), assembly.mesh))
+        state = jax.block_until_ready(step(state, sharding.put_batch(assembly.pipeline.batch(i), assembly.mesh)))
     return state
 
 
