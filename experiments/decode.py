@@ -129,6 +129,8 @@ def _answers() -> None:
     with ConsoleReporter() as reporter:
         reporter.table(f"{workdir}, {split}: {found.signature}", columns, rows)
     print(f"# {found.unknown} questions have an answer that training has not, and count as wrong")
+    for what, count in answered.noticed.items():
+        print(f"# {count} {what}")
     if where is not None:
         print(f"# {where.path}")
 

@@ -83,12 +83,12 @@ def _decode(config: DataConfig, directory: Path, split: str) -> cache.Decoded:
 
 def _image(encoded: bytes, side: int) -> np.ndarray | None:
     """uint8 [H, W, 3], or None where the bytes are no picture."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(io.BytesIO(encoded)) as picture:
             return fit(np.asarray(picture.convert("RGB")), side)
-    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
 
 

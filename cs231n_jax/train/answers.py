@@ -28,6 +28,7 @@ class Answered(NamedTuple):
     accuracy: VqaAccuracy
     prior: VqaAccuracy  # of the most frequent answer of training, to whatever is asked
     step: int  # of the snapshot
+    noticed: dict[str, int]  # in the split, such as {"empty questions": 1}
 
 
 def is_asked(config: Config) -> bool:
@@ -87,7 +88,7 @@ def answer_split(
         about = f"Snapshot {found}, the first {len(shown)} questions of {config.data.name} {split}; {right}."
         where.path.parent.mkdir(parents=True, exist_ok=True)
         record.write_text(where.path, page(f"Answers of {workdir.resolve().name}", about, shown, ANSWERS))
-    return Answered(texts, accuracy, prior, found)
+    return Answered(texts, accuracy, prior, found, dict(source.noticed))
 
 
 def _shown(assembly: Assembly, features: Callable[[Any], Any], log_probs: np.ndarray) -> list[Described]:

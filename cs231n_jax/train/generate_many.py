@@ -85,7 +85,8 @@ def generate_split(
     if how.inputs is None:
         raise ValueError(f"the task {config.task.name} continues texts and has no inputs in a split: give a prompt")
     given = how.inputs(assembly.eval_source)
-    return _generate(workdir, config, how, given, {"split": split}, settings, step, should_stop, warn)
+    found = _generate(workdir, config, how, given, {"split": split}, settings, step, should_stop, warn)
+    return found._replace(numbers={**found.numbers, **getattr(assembly.eval_source, "noticed", {})})
 
 
 def generate_texts(

@@ -6,6 +6,7 @@ import pytest
 
 from cs231n_jax.config import Config, to_json
 from cs231n_jax.data import DataConfig, open_source
+from cs231n_jax.data.text_config import TextConfig
 from cs231n_jax.models import ModelConfig
 from cs231n_jax.train import record, snapshots
 from cs231n_jax.train.answers import SHOWN, answer_split
@@ -18,6 +19,7 @@ from tests.programs import run
 
 SIZES = {"hidden": 6, "embedding": 4, "attended": 3, "vocabulary": 43, "num_classes": 16}
 PLACES = (13, 13)
+DATA = DataConfig(name="scene_questions:20", batch_size=20, text=TextConfig(longest=8))
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,7 @@ def workdir(tmp_path_factory):
     path.mkdir()
     config = Config(
         model=ModelConfig(name="vqa_stacked2", options={**SIZES, "backbone": "lenet5", "stage": "stage2"}),
-        data=DataConfig(name="scene_questions:20", batch_size=20),
+        data=DATA,
         mesh=MeshConfig(data=1),
     )
     record.write_json(path / "config.json", to_json(config))
@@ -45,7 +47,7 @@ def answered(workdir):
 
 @pytest.fixture(scope="module")
 def source():
-    return open_source(DataConfig(name="scene_questions:20"), "eval")
+    return open_source(DATA, "eval")
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,7 @@ def test_each_question_gets_the_likeliest_answer_and_each_type_its_share(answere
     assert found.accuracy.by_type == {kind: right[kinds == kind].mean() for kind in sorted(set(kinds))}
     assert found.accuracy.score == pytest.approx(right.mean())
     assert found.prior.score == np.mean([label == source.info.classes[0] for label in source.texts["label"]])
+    assert found.noticed == {"questions of more than 8 tokens cut": 4}
     assert found.accuracy.unknown == sum(label not in source.info.classes for label in source.texts["label"])
 
 
@@ -100,6 +103,7 @@ def test_decode_prints_the_shares_and_writes_the_page(workdir, answered, tmp_pat
     done = run("decode", f"--workdir={workdir}", "--split=test", f"--page={tmp_path / 'b.html'}", "--page_images=7")
     assert (done.returncode, done.stderr) == (0, "")
     assert "VQA accuracy|answers:1|normalized" in done.stdout
+    assert "# 4 questions of more than 8 tokens cut" in done.stdout
     assert all(f"{100 * share:.2f}" in done.stdout for share in answered[0].accuracy.by_type.values())
     assert (tmp_path / "b.html").read_text(encoding="utf-8") == answered[1].read_text(encoding="utf-8")
     done = run("decode", f"--workdir={workdir}", "--split=test", "--beam=3")

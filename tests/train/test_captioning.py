@@ -105,13 +105,14 @@ def test_a_search_begins_from_the_image_and_is_the_reference(x64):
 def test_each_image_is_described_once_and_scored_against_all_its_captions(tmp_path):
     config = Config(
         task=TaskConfig(name="captioning", attention_spread=1.0),
-        model=ModelConfig(name="attention_captioner", options=SIZES),
-        data=DataConfig(name="scenes:20", batch_size=20, text=TextConfig(buckets="8,20")),
+        model=ModelConfig(name="attention_captioner", options=SIZES | {"num_classes": 22}),
+        data=DataConfig(name="scenes:20", batch_size=20, text=TextConfig(buckets="8,20", min_count=20)),
         train=TrainConfig(steps="2", log_every="0", eval_every="0", save_every="0"),
         mesh=MeshConfig(data=1),
     )
     assert np.isfinite(run(config, tmp_path, {}, Silent(), time.time())["eval"]["loss"])
     found = generate_many.generate_split(tmp_path, "test", generate_many.Settings(beam=2, length=5, batch_size=3))
+    assert found.numbers["unknown words in captions"] == 15
     pictures = np.unique(SOURCE.owner)
     assert len(found.texts) == len(pictures) == 4
     references = [[t for t, o in zip(SOURCE.texts["target"], SOURCE.owner) if o == number] for number in pictures]
