@@ -75,7 +75,6 @@ def pytest_collection_modifyitems(items):
 # What XLA:CPU spends most of its compile time on is how it fuses, splits and inlines kernels, not what they compute:
 # without, a gradient compiles in a quarter of the time. Flags of jaxlib 0.10, which later ones do not know.
 QUICK = (
-    "--xla_cpu_use_fusion_emitters=false",
     "--xla_llvm_force_inline_before_split=false",
     "--xla_cpu_parallel_codegen_split_count=1",
 )
