@@ -9,9 +9,11 @@ number for one layer of 512.
 Recipe: Adam at 3e-3 on a cosine, gradients clipped to norm 1, dropout 0.25 before the head, 32 streams with windows of
 32, five and a half epochs (5,390 updates).
 Ours: 1.444 nats a character on the validation part (1 seed, 2 cores of an AMD EPYC, 570 s; experiments/pinned/
-tiny_shakespeare), and 1.443 after update 4,900, 516 s. How long torch takes to the same loss
-(`python -m experiments.benchmarks.plain_torch_text experiments/configs/tiny_shakespeare.py`): not yet run; at other
-shapes its LSTM is the faster one (docs/benchmarks/recurrent.md).
+tiny_shakespeare), and 1.443 after update 4,900, 516 s. Torch's LSTM from the
+same weights, on the same batches (`python -m experiments.benchmarks.plain_torch_text
+experiments/configs/tiny_shakespeare.py:lstm`, 1 seed, 2 cores of an AMD EPYC, evaluations apart): 1.445 after update
+4,900, 275 s, and 1.444 after the last, 307 s: at these shapes its oneDNN kernel is the faster one (docs/benchmarks/
+recurrent.md).
 """
 
 from cs231n_jax.config import Config, TrainConfig
