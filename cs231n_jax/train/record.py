@@ -116,6 +116,7 @@ def environment(fingerprints: dict[str, str]) -> dict[str, Any]:
     """Everything outside the config that can change a number: code, versions, devices, cores, PRNG, flags, data."""
     devices = jax.devices()
     settings: Any = jax.config
+    precision = settings.jax_default_matmul_precision
     return {
         **_commit(),
         "python": platform.python_version(),
@@ -128,6 +129,7 @@ def environment(fingerprints: dict[str, str]) -> dict[str, Any]:
             "implementation": str(settings.jax_default_prng_impl),
             "threefry_partitionable": bool(settings.jax_threefry_partitionable),
         },
+        **({"matmul_precision": str(precision)} if precision else {}),  # an accelerator's products are cut by default
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "data": fingerprints,
     }

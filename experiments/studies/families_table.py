@@ -1,7 +1,8 @@
 """Every family of convolutional nets on the same images for the same time: one row a family."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,10 +30,13 @@ from experiments.configs import (
     vgg,
     wide_resnet,
 )
-from experiments.studies import Result, seeds
+from experiments.studies import Result, long_runs, seeds
 from experiments.studies.drawing import canvas, save
 
+ERROR = "error (%)"
 MINUTES, CORES = 10, 2
+EVERY = 20  # updates between two lines of a run's metrics; an accelerator makes them in one call
+TIMES = "updates"  # what --runs calls the measurement of an update's processor time
 
 
 class Family(NamedTuple):
@@ -84,26 +88,63 @@ def families_table(workdir: Path, quick: bool) -> Result:
     minutes are follows from the processor time of one (median of ten, compilation apart, of all threads, so that other
     work on the machine does not count): 1,200 seconds of the processor are ten minutes of two cores. All seeds of a
     family make the same number of updates. Errors on all 10,000 test images after the last update; ± is the standard
-    error over three seeds. Runs lie below the study's directory, each a record that `experiments.reproduce` replays; a
-    study that is killed goes on where it was.
+    error over three seeds. Runs lie below the study's directory, each a record that `experiments.reproduce` replays.
+
+    The trainings are six hours of work for two cores, and may be shared: `--runs=updates` measures the updates alone,
+    `--runs=ResNet_seed1` does one run, and the command without them prints the page of what is kept. An accelerator
+    makes the same updates of the same images in float32, its products in full precision, once the updates were
+    measured on a CPU.
     """
     setting = QUICK if quick else FULL
     root = workdir / "families_table"
-    essence = setting._asdict() | {"families": {name: _told(FAMILIES[name]) for name in setting.families}}
-    times = seeds.kept(root / "update.json", essence, lambda: {n: _seconds(setting, n) for n in setting.families})
-    updates = {name: max(1, int(setting.seconds / times[name])) for name in setting.families}
-    found = [
-        seeds.kept(
-            root / f"seed{seed}.json",
-            essence | {"updates": updates},
-            lambda seed=seed: {name: _error(setting, name, updates[name], seed, root) for name in setting.families},
-        )
-        for seed in range(setting.seeds)
-    ]
-    rows = sorted((_row(name, times, updates, found) for name in setting.families), key=lambda row: row["error (%)"])
+    times = _times(setting, root)
+    found = {name: [_finding(setting, root, name, seed) for seed in range(setting.seeds)] for name in setting.families}
+    rows = sorted((_row(setting, name, times[name], found[name]) for name in setting.families), key=lambda r: r[ERROR])
     numbers = {f"{r['family']}: {key}": float(value) for r in rows for key, value in list(r.items())[2:]}
     numbers = {key: value for key, value in numbers.items() if np.isfinite(value)}  # one seed has no error
-    return Result(_figure(workdir, rows), numbers, _sentence(setting, rows), rows)
+    return Result(_figure(workdir, rows), numbers, _sentence(setting, rows, root), rows)
+
+
+def train(workdir: Path, quick: bool, chosen: Sequence[str]) -> list[str]:
+    """The time of an update, some of the runs, or all, ahead of the study."""
+    setting, root = QUICK if quick else FULL, workdir / "families_table"
+    runs = {_label(name, seed): (name, seed) for seed in range(setting.seeds) for name in setting.families}
+    told = []
+    for label in long_runs.chosen([TIMES, *runs], list(runs) if list(chosen) == ["all"] else chosen):
+        if label == TIMES:
+            times = _times(setting, root)
+            told += [f"{name}: {t:.4f} s, {_updates(setting, t):,} updates" for name, t in times.items()]
+        else:
+            told.append(f"{label}: test error {_finding(setting, root, *runs[label])[ERROR]:.2f} %")
+    return told
+
+
+def _times(setting: Setting, root: Path) -> Mapping[str, float]:
+    """Processor seconds of an update of each family, as they were measured or measured now.
+
+    Raises:
+        ValueError: they were not, and this is no CPU.
+    """
+
+    def measure() -> dict[str, float]:
+        if jax.default_backend() != "cpu":
+            raise ValueError(
+                f"how many updates a run makes is measured on a CPU: run `python -m experiments.study families_table "
+                f"--runs={TIMES}` there, and put its {root / 'update.json'} here"
+            )
+        return {name: _seconds(setting, name) for name in setting.families}
+
+    essence = setting._asdict() | {"families": {name: _told(FAMILIES[name]) for name in setting.families}}
+    return seeds.kept(root / "update.json", essence, measure)
+
+
+def _updates(setting: Setting, seconds: float) -> int:
+    """How many updates of so many processor seconds a run makes."""
+    return max(1, int(setting.seconds / seconds))
+
+
+def _label(name: str, seed: int) -> str:
+    return f"{name.replace(' ', '_')}_seed{seed}"
 
 
 def _told(family: Family) -> dict[str, Any]:
@@ -128,9 +169,11 @@ def config_of(setting: Setting, name: str, updates: int, seed: int) -> Config:
         image_size=resized,
     )
     config.schedule = ScheduleConfig(name="cosine", warmup=str(updates // 10))
-    config.train.steps, config.train.log_every = str(updates), str(min(updates, 20))
+    config.train.steps, config.train.log_every = str(updates), str(min(updates, EVERY))
     config.train.eval_every, config.train.save_every = "0", "5%" if updates >= 20 else "0"
     config.mesh = MeshConfig(data=1)
+    if jax.default_backend() != "cpu":
+        config.train.steps_per_call, config.data.eval_batch_size = EVERY, 1000
     return config
 
 
@@ -148,47 +191,58 @@ def _seconds(setting: Setting, name: str) -> float:
     return float(np.median(taken))
 
 
-def _error(setting: Setting, name: str, updates: int, seed: int, root: Path) -> dict[str, float]:
-    """The test error in percent, and the seconds of the clock that training took."""
-    run = seeds.trained(config_of(setting, name, updates, seed), root / f"{name.replace(' ', '_')}_seed{seed}")
+def _finding(setting: Setting, root: Path, name: str, seed: int) -> Mapping[str, float]:
+    """The test error of a run in percent, and the seconds of the clock that its training took where it was trained."""
+    updates = _updates(setting, _times(setting, root)[name])
+    essence = {key: value for key, value in setting._asdict().items() if key not in ("families", "seeds")}
+    essence |= {"family": _told(FAMILIES[name]), "updates": updates}
+    label = _label(name, seed)
+    return seeds.kept(root / f"{label}.json", essence, lambda: _error(setting, name, updates, seed, root / label))
+
+
+def _error(setting: Setting, name: str, updates: int, seed: int, workdir: Path) -> dict[str, float]:
+    with jax.default_matmul_precision("highest") if jax.default_backend() != "cpu" else nullcontext():
+        run = seeds.trained(config_of(setting, name, updates, seed), workdir)
     result = record.read_json(run / "result.json")
-    return {"error (%)": 100 * (1 - result["eval"]["accuracy"]), "seconds": result["train_seconds"]}
+    return {ERROR: 100 * (1 - result["eval"]["accuracy"]), "seconds": result["train_seconds"]}
 
 
-def _row(name: str, times: Mapping[str, float], updates: Mapping[str, int], found: list) -> dict[str, Any]:
-    errors = np.array([ways[name]["error (%)"] for ways in found])
-    family = FAMILIES[name]
+def _row(setting: Setting, name: str, seconds: float, found: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    errors, family = long_runs.errors(found, ERROR), FAMILIES[name]
     return {
         "family": name,
         "model": f"{family.model} {family.options or ''}".strip(),
-        "error (%)": float(errors.mean()),
+        ERROR: float(errors.mean()),
         "± error": seeds.error(errors),
         "parameters": registry.parameter_count(family.model, **{"num_classes": 10, **family.options}),
-        "processor seconds an update": times[name],
-        "updates": updates[name],
-        "seconds of the clock": float(np.mean([ways[name]["seconds"] for ways in found])),
+        "processor seconds an update": seconds,
+        "updates": _updates(setting, seconds),
     }
 
 
 def _figure(workdir: Path, rows: list[dict[str, Any]]) -> Path:
     figure, (left, right) = canvas(1, 2, width=6)
-    names, errors = [row["family"] for row in rows], [row["error (%)"] for row in rows]
+    names, errors = [row["family"] for row in rows], [row[ERROR] for row in rows]
     left.barh(names, errors, xerr=np.nan_to_num([row["± error"] for row in rows]), capsize=3)
     left.invert_yaxis()
     left.set(xlabel="test error (%)", title="the same images and processor time")
     right.loglog([row["processor seconds an update"] for row in rows], errors, "o")
     for row in rows:
-        right.annotate(row["family"], (row["processor seconds an update"], row["error (%)"]), fontsize=8)
+        right.annotate(row["family"], (row["processor seconds an update"], row[ERROR]), fontsize=8)
     right.set(xlabel="processor seconds an update", ylabel="test error (%)")
     return save(figure, workdir / "families_table.png")
 
 
-def _sentence(setting: Setting, rows: list[dict[str, Any]]) -> str:
-    told = [f"{r['family']} {r['error (%)']:.1f}" + _spread(r["± error"]) for r in rows]
+def _sentence(setting: Setting, rows: list[dict[str, Any]], root: Path) -> str:
+    told = [f"{r['family']} {r[ERROR]:.1f}" + _spread(r["± error"]) for r in rows]
+    measured = record.read_json(root / "update.json")["where"]
+    labels = [_label(name, seed) for name in setting.families for seed in range(setting.seeds)]
+    trained = sorted({record.read_json(root / f"{label}.json")["where"] for label in labels})
     return (
         f"On {setting.limit:,} images of {setting.data.partition(':')[0]} and {setting.seconds:,.0f} seconds of the "
         f"processor the test errors are, in percent, {', '.join(told)} (± standard errors, seeds: {setting.seeds}); "
-        f"{rows[0]['family']} comes first with {rows[0]['updates']:,} updates and {rows[0]['parameters']:,} parameters."
+        f"{rows[0]['family']} comes first with {rows[0]['updates']:,} updates and {rows[0]['parameters']:,} "
+        f"parameters. The seconds are those of {measured}; the runs were trained on {'; and on '.join(trained)}."
     )
 
 
@@ -197,3 +251,4 @@ def _spread(error: float) -> str:
 
 
 STUDIES = {"families_table": families_table}
+RUNS = {"families_table": train}

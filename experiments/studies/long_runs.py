@@ -79,7 +79,7 @@ def config_of(setting: Setting, net: str, seed: int) -> Config:
     )
 
 
-def train(setting: Setting, root: Path, chosen: Sequence[str]) -> list[str]:
+def train(setting: Setting, root: Path, given: Sequence[str]) -> list[str]:
     """Do some of the runs, each to its finding in `root`, and return the sentences that say what they found.
 
     Raises:
@@ -87,15 +87,23 @@ def train(setting: Setting, root: Path, chosen: Sequence[str]) -> list[str]:
         Interrupted: a signal came; the same call goes on where this one was.
     """
     known = labels(setting)
-    chosen = known if list(chosen) == ["all"] else chosen
-    for label in chosen:
-        if label not in known:
-            raise ValueError(f"no run is called {label!r}{nearest(label, known)}; there are {', '.join(known)}")
     return [
         f"{label}: {TRAINING} {found[TRAINING]:.2f}, {TEST} {found[TEST]:.2f}"
-        for label in chosen
+        for label in chosen(known, known if list(given) == ["all"] else given)
         for found in (_finding(setting, root, label),)
     ]
+
+
+def chosen(known: Sequence[str], given: Sequence[str]) -> Sequence[str]:
+    """What is given, if all of it is known.
+
+    Raises:
+        ValueError: there is no run of a name.
+    """
+    for label in given:
+        if label not in known:
+            raise ValueError(f"no run is called {label!r}{nearest(label, known)}; there are {', '.join(known)}")
+    return given
 
 
 def findings(setting: Setting, root: Path) -> dict[str, list[Mapping[str, Any]]]:

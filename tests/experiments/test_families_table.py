@@ -1,10 +1,13 @@
 """The table of families: every row can be trained, and the quick form is."""
 
+import json
+
 import jax
 import pytest
 
 from cs231n_jax import models
 from cs231n_jax.models import functional
+from experiments import pages, studies
 from experiments.studies import families_table
 from experiments.studies.families_table import FAMILIES, FULL
 
@@ -20,18 +23,25 @@ def test_every_family_has_a_run_on_the_same_images(name):
     assert functional.outputs(model, jax.ShapeDtypeStruct((1, side, side, 3), "float32")).shape == (1, 10)
 
 
-def test_all_seeds_of_a_family_make_as_many_updates_and_none_is_trained_twice(tmp_path, monkeypatch):
+@pytest.fixture
+def trained(monkeypatch):
+    """The runs that are asked for, none of them done: VGG's error is one above that of ResNet."""
     calls = []
 
-    def error(setting, name, updates, seed, root):
-        calls.append((name, updates, seed))
+    def error(setting, name, updates, seed, workdir):
+        calls.append((workdir.name, updates))
         return {"error (%)": 30.0 + 2 * seed + (name == "VGG"), "seconds": 600.0}
 
     monkeypatch.setattr(families_table, "_error", error)
     monkeypatch.setattr(families_table, "_seconds", lambda setting, name: 2.0 if name == "VGG" else 0.5)
     monkeypatch.setattr(families_table, "FULL", FULL._replace(families=("VGG", "ResNet")))
+    return calls
+
+
+def test_all_seeds_of_a_family_make_as_many_updates_and_none_is_trained_twice(tmp_path, trained):
     first, second = (families_table.families_table(tmp_path, False) for _ in range(2))
-    assert calls == [(name, updates, seed) for seed in range(3) for name, updates in (("VGG", 600), ("ResNet", 2400))]
+    updates = {"VGG": 600, "ResNet": 2400}
+    assert trained == [(f"{name}_seed{seed}", updates[name]) for name in updates for seed in range(3)]
     assert first.rows == second.rows
     best, other = first.rows
     assert (best["family"], best["error (%)"], best["parameters"]) == ("ResNet", 32, 269_722)
@@ -39,6 +49,33 @@ def test_all_seeds_of_a_family_make_as_many_updates_and_none_is_trained_twice(tm
     assert other["processor seconds an update"] == 2
     assert "1,200 seconds of the processor" in first.sentence
     assert "ResNet 32.0 ± 1.2, VGG 33.0 ± 1.2" in first.sentence
+    assert f"The seconds are those of {pages.where()}; the runs were trained on {pages.where()}." in first.sentence
+
+
+def test_updates_and_runs_are_done_alone_and_found_again(tmp_path, trained):
+    train = studies.trainings()["families_table"]
+    assert train(tmp_path, False, ["updates"]) == ["VGG: 2.0000 s, 600 updates", "ResNet: 0.5000 s, 2,400 updates"]
+    assert not trained
+    assert train(tmp_path, False, ["VGG_seed1", "ResNet_seed2"]) == [
+        "VGG_seed1: test error 33.00 %",
+        "ResNet_seed2: test error 34.00 %",
+    ]
+    assert len(train(tmp_path, False, ["all"])) == 6
+    assert len(trained) == 6
+    with pytest.raises(ValueError, match=r"no run is called 'VGG_seed3' \(did you mean VGG_seed"):
+        train(tmp_path, False, ["VGG_seed3"])
+
+
+def test_an_accelerator_takes_the_updates_of_a_cpu_and_computes_in_full_precision(tmp_path, monkeypatch):
+    train = studies.trainings()["families_table"]
+    train(tmp_path, True, ["updates"])
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    with pytest.raises(ValueError, match=r"measured on a CPU: run .* --runs=updates` there, and put its .*update"):
+        train(tmp_path / "other", True, ["LeNet-5_seed0"])
+    assert train(tmp_path, True, ["LeNet-5_seed0"])[0].startswith("LeNet-5_seed0: test error ")
+    run = tmp_path / "families_table" / "LeNet-5_seed0"
+    assert json.loads((run / "environment.json").read_text())["matmul_precision"] == "highest"
+    assert json.loads((run / "config.json").read_text())["train"]["steps_per_call"] == families_table.EVERY
 
 
 @pytest.mark.slow
@@ -48,3 +85,5 @@ def test_the_quick_form_trains(tmp_path):
     assert all(row["updates"] == 1 and row["processor seconds an update"] > 0 for row in result.rows)
     runs = sorted(path.parent.name for path in (tmp_path / "families_table").glob("*/config.json"))
     assert runs == ["LeNet-5_seed0", "ResNet_seed0"]
+    environment = json.loads((tmp_path / "families_table" / runs[0] / "environment.json").read_text())
+    assert "matmul_precision" not in environment  # a CPU's products are whole

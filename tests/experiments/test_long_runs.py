@@ -74,7 +74,7 @@ def test_a_run_that_a_study_does_not_have_is_refused(tmp_path):
         studies.trainings()["depth_degradation"](tmp_path, True, ["plain20_seed1"])
     done = run("study", "clipping", "--runs=all", f"--workdir={tmp_path}")
     assert done.returncode == 2
-    assert "depth_degradation, width_vs_depth; clipping is none" in done.stderr
+    assert "depth_degradation, families_table, width_vs_depth; clipping is none" in done.stderr
 
 
 def test_the_error_on_training_images_is_of_those_alone(tmp_path):
