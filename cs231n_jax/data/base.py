@@ -113,28 +113,6 @@ class First:
         return self.whole[indices]
 
 
-def coloured(source: Source) -> Source:
-    """Grey images in three equal channels, without a copy of them; coloured ones as they are.
-
-    Raises:
-        ValueError: the source has no labelled images, or of other channels.
-    """
-    if source.info.shapes.get("image", ())[2:] == (3,):
-        return source
-    images = source.arrays.get("image") if isinstance(source, ArraySource) else None
-    if not isinstance(source, ArraySource) or images is None or images.shape[3:] != (1,):
-        raise ValueError(f"data.channels is for labelled images that are grey; set it to 0 for {source.info.name}")
-    seen = np.broadcast_to(images, (*images.shape[:-1], 3))
-    info = dataclasses.replace(
-        source.info,
-        shapes={**source.info.shapes, "image": seen.shape[1:]},
-        fingerprint=hashlib.sha256(f"{source.info.fingerprint}×3".encode()).hexdigest(),
-        mean=3 * source.info.mean,
-        std=3 * source.info.std,
-    )
-    return ArraySource({**source.arrays, "image": seen}, info, source.noticed)
-
-
 MOST_PADDING = 4096
 
 
@@ -175,8 +153,8 @@ class DataConfig:
         limit: train on the first n examples only; 0 means all.
         image_size: crop images to a centred square and resize it to this side; 0 means that they must all have one
             size. For folders of images and TFDS sets.
-        channels: 3 repeats the one channel of grey images, for a network whose weights are of coloured ones; 0 leaves
-            images as they are.
+        channels: 3 repeats the one channel of grey images, for a network whose weights are of coloured ones; 1 makes
+            coloured images grey, for one that knows grey ones; 0 leaves images as they are.
         window: text: characters of a training example, over which gradients flow. The text is cut into `batch_size`
             contiguous streams, and a batch has the next window of each.
         text: vocabulary and lengths, for sets of sentences.
@@ -208,8 +186,11 @@ class DataConfig:
         for field in ("eval_batch_size", "augment_padding", "limit", "image_size", "window"):
             if getattr(self, field) < 0:
                 raise ValueError(f"data.{field} is {getattr(self, field)}; it must be 0 or more")
-        if self.channels not in (0, 3):
-            raise ValueError(f"data.channels is {self.channels}; give 3 for grey images in three channels, or 0")
+        if self.channels not in (0, 1, 3):
+            raise ValueError(
+                f"data.channels is {self.channels}; give 3 for grey images in three channels, 1 for coloured ones in "
+                "grey, or 0"
+            )
         terms.parse(self.augment)
         self.text.validate()
         if self.augment_padding > MOST_PADDING:

@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable
 
 from cs231n_jax.data import digits, embedded, files, parallel_files, synthetic, text, tfds_sentences
-from cs231n_jax.data.base import DataConfig, First, Part, Source, coloured
+from cs231n_jax.data.base import DataConfig, First, Part, Source
+from cs231n_jax.data.channels import seen_in
 from cs231n_jax.data.text_config import TextConfig
 
 
@@ -62,7 +63,7 @@ def open_source(config: DataConfig, split: Part) -> Source:
 
     def opened(part: Part) -> Source:
         source = kind.open(config, part)
-        return coloured(source) if config.channels else source
+        return seen_in(source, config.channels) if config.channels else source
 
     train = opened("train")
     if config.text != TextConfig() and not train.info.ragged:

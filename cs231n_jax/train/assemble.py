@@ -196,11 +196,12 @@ def _starts(config: Config, total_steps: int, steps_per_epoch: int) -> list[int]
 def _optimizer(config: Config, schedule: Schedule, groups: list[Schedule], starts: list[int]) -> GradientTransformation:
     """The config's optimizer and, where asked for, a moving average of what it makes of the parameters.
 
-    For the parameters of frozen stages there are no steps, no slots and no part in the norm.
+    For the parameters of frozen stages there are no steps, no slots, no averages and no part in the norm.
     """
     optimizer, frozen = config.optimizer.build(schedule, groups, starts), frozen_stages(config)
-    if frozen:
-        rest = {"trained": (OTHERS, optimizer)}
-        optimizer = partition({"frozen": (lambda path: stage_of(path) in frozen, freeze()), **rest})
-    decay = config.train.ema_decay
-    return chain(optimizer, track_ema(decay)) if decay else optimizer
+    if decay := config.train.ema_decay:
+        optimizer = chain(optimizer, track_ema(decay))
+    if not frozen:
+        return optimizer
+    rest = {"trained": (OTHERS, optimizer)}
+    return partition({"frozen": (lambda path: stage_of(path) in frozen, freeze()), **rest})

@@ -294,17 +294,19 @@ def load(workdir: str | Path, step: int | str = "latest") -> tuple[dict[str, Any
 
 
 def load_average(workdir: Path, step: int) -> Params | None:
-    """The moving average of the parameters that the optimizer's state of a snapshot holds, or None."""
+    """The parameters by the moving average in the optimizer's state, frozen ones as they are; None if it holds none."""
     manifest(workdir, step)
-    tree = _read_tree(directory(workdir, step) / "state", lambda name: "/average/" in name)
-    found: Params = {}
-    for path, leaf in tree.get("opt_state", {}).items():
+    tree = _read_tree(
+        directory(workdir, step) / "state", lambda name: "/average/" in name or name.startswith("params/")
+    )
+    averages, params = tree.get("opt_state", {}), tree.get("params", {})
+    for path, leaf in averages.items():
         *holders, name = f"/{path}".partition("/average/")[2].split("/")
-        inner = found
+        inner = params
         for holder in holders:
-            inner = inner.setdefault(holder, {})
+            inner = inner[holder]
         inner[name] = leaf
-    return found or None
+    return params if averages else None
 
 
 def digest(workdir: Path, step: int) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 
 from cs231n_jax.config import Config, TrainConfig
 from cs231n_jax.data import DataConfig, open_source
-from cs231n_jax.interop import files
+from cs231n_jax.interop import files, published
 from cs231n_jax.models import ModelConfig, create, functional
 from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
 from cs231n_jax.train import initial, probes, record
@@ -95,8 +95,13 @@ def study(workdir: Path, quick: bool) -> Result:
     Training: momentum 0.9, weight decay 1e-4, 120 updates of 32 images (little) or 250 of 64 (much), crops, for
     cifar100 flips too. The rate is 0.2 for new weights beside given ones, at which a new last layer learns in so few
     updates, and 0.1 from scratch, on a cosine to 0. These are the same for all targets, and nothing was chosen by test
-    images. The trainings are short: "much" of cifar100 is seen twice.
+    images.
     Probes: maps are averaged over as many places as give at most 256 numbers a stage; the penalty is one of five.
+
+    Two things to know before the ways are compared. The trainings are short ("much" of cifar100 is seen twice), while
+    the probes are fitted until they gain little or for 200 iterations: what finetuning, and most of all training from
+    scratch, reach with more updates is not measured here. And a stage gives 256 numbers (stage2 128), the top 64: a
+    part of what "probe_stages" gains on "probe_top" may be that width.
 
     What is found is kept: the time below is that of the call that printed this page, and the sum over all calls is in
     the last sentence. "±" is the standard error over the seeds. An advice is confirmed by a target where no other way
@@ -131,12 +136,16 @@ def measured(setting: Setting, workdir: Path, say: Say) -> Found:
         say: told of every step.
     """
     found: Found = {(name, amount): [] for name in setting.targets for amount in setting.amounts}
+    begins = any(transfers.RECIPES[way].begins for way in setting.ways)
+    given = initial.read(setting.origin.given()) if begins else {}
     files = {}
     for name, amount in found:
         target = setting.targets[name]
-        files[name, amount] = prepared(target, amount, range(setting.seeds), workdir / "data")
-        say(f"{name}, {amount}: {target.was}; normalised as {setting.origin.normalize}")
-    begins = any(transfers.RECIPES[way].begins for way in setting.ways)
+        made = prepared(target, amount, range(setting.seeds), workdir / "data")
+        channels = _channels(setting.origin, given, made[0])
+        files[name, amount] = {seed: dataclasses.replace(data, channels=channels) for seed, data in made.items()}
+        grey = ", but in one channel, grey, as the weights know images" if channels == 1 else ""
+        say(f"{name}, {amount}: {target.was}{grey}; normalised as {setting.origin.normalize}")
     digest = initial.digest(setting.origin.given()) if begins else {}
     for name, amount in found:
         _refuse_other_weights(setting.origin, digest, workdir / f"{name}_{amount}" / "weights.json")
@@ -145,6 +154,18 @@ def measured(setting: Setting, workdir: Path, say: Say) -> Found:
             place, data = workdir / f"{name}_{amount}", files[name, amount][seed]
             by_seed.append(_seed(setting, setting.targets[name], amount, seed, data, place, say))
     return found
+
+
+def _channels(origin: Origin, given: Mapping[str, Any], data: DataConfig) -> int:
+    """1 where the weights fit grey images of this size and not coloured ones, else 3."""
+    model, (height, width, _) = create(origin.model, **origin.options), open_source(data, "train").info.shapes["image"]
+
+    def fit(channels: int) -> bool:
+        image = jax.ShapeDtypeStruct((1, height, width, channels), np.float32)
+        wanted = published.flat({"params": functional.shapes(model, image)[0]})
+        return all(path in given and given[path].shape == leaf.shape for path, leaf in wanted.items())
+
+    return 1 if fit(1) and not fit(3) else 3
 
 
 def _refuse_other_weights(origin: Origin, digest: Mapping[str, str], path: Path) -> None:
@@ -170,7 +191,7 @@ def _seed(
     asked = [way for way in setting.ways if transfers.RECIPES[way].in_one_pass]
     origin = setting.origin._asdict()
     origin |= {"options": {**origin["options"]}, "weights": Path(setting.origin.weights).name}
-    essence = {"origin": origin, "data": data.name}
+    essence = {"origin": origin, "data": data.name, **({"channels": 1} if data.channels == 1 else {})}
     found: dict[str, dict[str, Any]] = {}
     if asked:
         path = workdir / f"seed{seed}_probes.json"

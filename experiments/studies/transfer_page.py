@@ -134,17 +134,25 @@ def figure(path: Path, targets: Mapping[str, Target], found: Found) -> Path:
     return save(chart, path)
 
 
+def images(targets: Mapping[str, Target]) -> str:
+    """How the images of each target were made to fit."""
+    each = "; ".join(f"{name}: {target.was}" for name, target in targets.items())
+    return f"Images, normalised as the weights know theirs: {each}."
+
+
 def time_taken(found: Found) -> str:
     """The seconds of all that was measured, in whatever calls."""
     every = [one for by_seed in found.values() for ways in by_seed for one in ways.values()]
     clock, processor = (sum(one.get(name, 0.0) for one in every) for name in ("seconds", "processor_seconds"))
-    return f"All of it took {clock:,.0f} s by the clock and {processor:,.0f} s of processor time."
+    return (
+        f"All of it took {clock:,.0f} s by the clock and {processor:,.0f} s of processor time (an "
+        f"hour of two cores has {2 * 3600:,})."
+    )
 
 
 def result(path: Path, targets: Mapping[str, Target], found: Found) -> Result:
     """The answer of the study."""
     table = rows(targets, found)
     numbers = {f"{row['target']}, {row['data']}: {row['way']}": row["accuracy (%)"] for row in table}
-    return Result(
-        figure(path, targets, found), numbers, "\n\n".join([*sentences(targets, found), time_taken(found)]), table
-    )
+    told = [*sentences(targets, found), images(targets), time_taken(found)]
+    return Result(figure(path, targets, found), numbers, "\n\n".join(told), table)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 
 from cs231n_jax import data
 from cs231n_jax.data.base import PixelStatistics, choose_split, fingerprint
@@ -33,7 +34,7 @@ def info(mean=(0.5,) * 3, std=(0.25, 0.0, 0.5)):
         ({"augment": None}, "data.augment=None must be a string such as none, crop_flip"),
         ({"limit": -2}, "data.limit is -2"),
         ({"image_size": -2}, "data.image_size is -2"),
-        ({"channels": 1}, "data.channels is 1; give 3"),
+        ({"channels": 2}, "data.channels is 2; give 3 for grey .*, 1 for coloured"),
     ],
 )
 def test_validate_explains_wrong_fields(options, message):
@@ -113,8 +114,27 @@ def test_grey_images_come_in_three_equal_channels():
     assert whole.strides[-1] == 0  # no copy
     already = data.open_source(data.DataConfig(name="synthetic:4x4x3:2:9", channels=3), "eval")
     assert already.info == data.open_source(data.DataConfig(name="synthetic:4x4x3:2:9"), "eval").info
-    with pytest.raises(ValueError, match=r"data\.channels is for labelled images that are grey; set it to 0 for sent"):
+    with pytest.raises(ValueError, match=r"data\.channels is for labelled images in grey or in colour; set it to 0"):
         data.open_source(data.DataConfig(name="sentiment_grammar:20", channels=3), "train")
+
+
+def test_coloured_images_come_in_grey(tmp_path):
+    random = np.random.default_rng(0)
+    some, other = (random.integers(0, 256, (n, 4, 5, 3), np.uint8) for n in (1003, 2))  # more than are made at once
+    np.savez(tmp_path / "a.npz", x_train=some, y_train=np.arange(1003) % 2, x_test=other, y_test=np.arange(2))
+    config = data.DataConfig(name="a.npz", dir=str(tmp_path), channels=1)
+    seen, tested = (data.open_source(config, part) for part in ("train", "eval"))
+    for source, pixels in ((seen, some), (tested, other)):
+        wanted = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in pixels])
+        np.testing.assert_array_equal(source[np.arange(len(source))]["image"][..., 0], wanted)
+    values = seen.arrays["image"] / 255
+    assert (seen.info.mean, seen.info.std) == (pytest.approx((values.mean(),)), pytest.approx((values.std(),)))
+    assert (tested.info.mean, tested.info.std) == (seen.info.mean, seen.info.std)
+    assert seen.info.shapes["image"] == (4, 5, 1)
+    colour = data.open_source(dataclasses.replace(config, channels=0), "train")
+    assert seen.info.fingerprint != colour.info.fingerprint
+    grey = data.open_source(data.DataConfig(channels=1), "train")
+    assert grey.info == data.open_source(data.DataConfig(), "train").info
 
 
 def test_splits_are_checked():

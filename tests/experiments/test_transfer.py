@@ -1,13 +1,17 @@
 """The study of transfer: what its data are, how it judges, and that a part of it goes on where it was."""
 
 import json
+from functools import partial
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 
 from cs231n_jax.data import open_source
 from cs231n_jax.interop import files
+from cs231n_jax.models import create, functional
+from cs231n_jax.train import probes
 from experiments.studies import transfer, transfer_data, transfer_page
 from experiments.studies.transfer_data import LITTLE, MUCH, QUICK, SHAPES
 from tests.programs import run
@@ -123,6 +127,27 @@ def test_each_cell_of_the_table_has_a_sentence():
     rows = transfer_page.rows(targets, found)
     assert [row[""] for row in rows[:2]] == ["advised, best", ""]
     assert (rows[0]["accuracy (%)"], rows[0]["±"], rows[-1]["±"]) == (51, 1, "")
+
+
+def test_stages_give_as_many_numbers_as_the_page_tells():
+    model, image = create("resnet20"), jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
+    found = jax.eval_shape(partial(probes._pooled, model.stages), functional.outputs(model, image, method="features"))
+    widths = {stage: x.shape[1] for stage, x in found.items()}
+    assert widths == {"stem": 256, "stage1": 256, "stage2": 128, "stage3": 256, "pre_logits": 64}
+    assert "a stage gives 256 numbers (stage2 128), the top 64" in " ".join(str(transfer.study.__doc__).split())
+
+
+def test_weights_of_grey_images_get_grey_ones(tmp_path):
+    options, image = {"hidden": (8, 6)}, jax.ShapeDtypeStruct((1, 8, 8, 1), np.float32)
+    weights = tmp_path / "grey.npz"
+    files.write(weights, files.to_flat(*functional.init(create("mlp", **options), 7, image)))
+    origin = transfer.Origin("mlp", options, str(weights), "", "dataset")
+    told = []
+    ways = (transfer.Transfer.PROBE_STAGES, transfer.Transfer.FINETUNE_FEW)
+    setting = transfer.Setting(origin, QUICK, (LITTLE,), ways, seeds=1, updates={LITTLE: 2})
+    (found,) = transfer.measured(setting, tmp_path / "work", told.append)["digits", LITTLE]
+    assert list(found) == [way.value for way in ways]
+    assert "repeated in three channels, but in one channel, grey, as the weights know images" in told[0]
 
 
 def test_of_equal_stages_the_last_is_chosen():

@@ -68,6 +68,33 @@ def test_frozen_stages_stay_bit_by_bit_and_have_no_slots(optimizer, tmp_path):
     assert {"learning_rate", "gradient_norm"} <= set(lines[-1])  # named as in a run without frozen stages
 
 
+def test_frozen_stages_have_no_average_and_count_in_it_as_they_are(tmp_path):
+    run = config(FROZEN, steps="2")
+    run = replace(run, train=replace(run.train, ema_decay=0.75))
+    assembly, workdir = assemble(run), tmp_path / "run"
+    begun = flat(assembly.new_state().params)
+    one, _ = train(assembly, workdir, until=1)
+    snapshots.save(workdir, one, snapshots.Kind.RESUME, {"metrics": _digest(workdir)})
+    two, _ = train(assembly, workdir)  # goes on
+    whole, _ = train(assembly, tmp_path / "whole")
+    bytes_of = {path: x.tobytes() for path, x in flat(whole).items()}
+    assert {path: x.tobytes() for path, x in flat(two).items()} == bytes_of
+    after = flat(two.params)
+    trained = [path for path in after if stage_of(path) not in FROZEN]
+    slots = sum(x.nbytes for x in jax.tree.leaves(two.opt_state) if np.ndim(x))
+    assert slots == 2 * sum(after[path].nbytes for path in trained)  # momentum, and the average
+    snapshots.save(workdir, two, snapshots.Kind.RESUME)
+    found = flat(snapshots.load_average(workdir, 2))
+    assert found.keys() == after.keys()
+    for path, x in found.items():
+        if path in trained:
+            mean = 0.75 * (0.75 * begun[path] + 0.25 * flat(one.params)[path]) + 0.25 * after[path]
+            np.testing.assert_allclose(x, mean, rtol=1e-5, atol=1e-7)
+            assert not np.array_equal(x, after[path])
+        else:
+            assert x.tobytes() == after[path].tobytes() == begun[path].tobytes()
+
+
 def test_frozen_stages_count_for_nothing_in_the_gradients_norm():
     """What is not trained has no part in clipping, as in torch, where it has no gradient."""
     assembly = assemble(config(FROZEN))
