@@ -66,7 +66,7 @@ class Captioner(Model):
         """The parts."""
         shared = (self.embedding, self.hidden, self.cell, self.weights_init, self.forget_bias, self.drop_rate)
         self.eyes = Backbone(self.backbone, self.stage, name="backbone")
-        self.decoder = Decoder(self.num_classes, *shared, self.attentive, gated=self.attentive)
+        self.decoder = Decoder(self.num_classes, *shared, attentive=self.attentive, gated=self.attentive)
         self.decoder_h0 = Dense(self.hidden, init=init.lecture_xavier)
         self.head = Dense(self.num_classes, init=init.lecture_xavier)
 

@@ -12,7 +12,16 @@ import jax.numpy as jnp
 
 from cs231n_jax.models.base import Model, Variant
 from cs231n_jax.models.layers import Dense, dropout, variable
-from cs231n_jax.models.recurrent_layers import KINDS, CellName, Recurrent, WeightsInit, embedded, zeros
+from cs231n_jax.models.recurrent_layers import (
+    KINDS,
+    Backend,
+    CellName,
+    Recurrent,
+    WeightsInit,
+    check_backend,
+    embedded,
+    zeros,
+)
 from cs231n_jax.ops import init
 from cs231n_jax.typing import Array
 
@@ -38,6 +47,7 @@ class CharLm(Model):
     drop_rate: float = 0.0  # of what goes up, into every layer but the first and into the head
     weights_init: WeightsInit = "orthogonal"
     forget_bias: float = 1.0  # at the start, of an LSTM
+    backend: Backend = "scan"  # what runs an LSTM over its steps
 
     reads = ("token", "start")
 
@@ -45,6 +55,10 @@ class CharLm(Model):
     def stages(self) -> tuple[str, ...]:
         """Stem, where there is an embedding; layer1, layer2, ..."""
         return (("stem",) if self.embedding else ()) + tuple(f"layer{i + 1}" for i in range(self.layers))
+
+    def validate(self) -> None:
+        """Refuse cuDNN for other cells; raises ValueError."""
+        check_backend(self.backend, self.cell)
 
     def check_input(self, x: Array) -> None:
         """Refuse what is no batch of tokens."""
@@ -101,7 +115,8 @@ class CharLm(Model):
             if i:
                 x = dropout(self, x, self.drop_rate, self.mode(stage, train, noise))
             state = carry and {part: carry[f"{stage}_{part}"] for part in KINDS[self.cell].parts}
-            layer = Recurrent(self.hidden, self.cell, self.weights_init, self.forget_bias, name=stage)
+            options = (self.cell, self.weights_init, self.forget_bias)
+            layer = Recurrent(self.hidden, *options, backend=self.backend, name=stage)
             x, state = layer(x, state, self.num_classes)
             features[stage] = x
             new.update({f"{stage}_{part}": value for part, value in state.items()})

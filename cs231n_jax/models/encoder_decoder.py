@@ -7,7 +7,16 @@ import jax.numpy as jnp
 
 from cs231n_jax.models.base import Mode
 from cs231n_jax.models.layers import declare, dropout, parameter
-from cs231n_jax.models.recurrent_layers import KINDS, CellName, Recurrent, State, WeightsInit, embedded, layer_specs
+from cs231n_jax.models.recurrent_layers import (
+    KINDS,
+    Backend,
+    CellName,
+    Recurrent,
+    State,
+    WeightsInit,
+    embedded,
+    layer_specs,
+)
 from cs231n_jax.ops import cells, init
 from cs231n_jax.ops.attention import Memory
 from cs231n_jax.ops.attentive import AttentiveWeights, Gate, attentive
@@ -28,6 +37,7 @@ class Half(nn.Module):
     weights_init: WeightsInit
     forget_bias: float
     drop_rate: float
+    backend: Backend = "scan"
 
     def embedded(self, tokens: Array, mode: Mode) -> Array:
         """The vectors of tokens [N, T], from N(0, 1/embedding) on, some units dropped: [N, T, embedding]."""
@@ -43,8 +53,8 @@ class Encoder(Half):
         """Run both ways, each sequence within its own length."""
         x = self.embedded(x, mode)
         options = (self.hidden // 2, self.cell, self.weights_init, self.forget_bias)
-        ahead, first = Recurrent(*options, name="ahead")(x, lengths=lengths)
-        back, second = Recurrent(*options, reverse=True, name="back")(x, lengths=lengths)
+        ahead, first = Recurrent(*options, backend=self.backend, name="ahead")(x, lengths=lengths)
+        back, second = Recurrent(*options, True, self.backend, name="back")(x, lengths=lengths)
         state = {part: jnp.concatenate((first[part], second[part]), -1) for part in first}
         return jnp.concatenate((ahead, back), -1), state
 
@@ -62,7 +72,7 @@ class Decoded(NamedTuple):
 class Decoder(Half):
     """Tokens [N·B, T] -> outputs, and what else there is; without an attentive layer no memory is needed."""
 
-    attentive: bool
+    attentive: bool = False
     gated: bool = False  # what an attentive layer reads goes through a gate
 
     @nn.compact
@@ -73,8 +83,8 @@ class Decoder(Half):
         if self.attentive and memory is not None:
             h, context, alpha, state = self._attentive(words, state, memory)
             return Decoded(h, context, alpha, words, state)
-        layer = Recurrent(self.hidden, self.cell, self.weights_init, self.forget_bias, name="layer")
-        h, state = layer(words, state)
+        options = (self.hidden, self.cell, self.weights_init, self.forget_bias)
+        h, state = Recurrent(*options, backend=self.backend, name="layer")(words, state)
         return Decoded(h, None, None, words, state)
 
     def _attentive(self, x: Array, state: State, memory: Memory) -> tuple[Array, Array, Array, State]:

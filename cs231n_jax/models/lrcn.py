@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from cs231n_jax.models.base import Model, Variant
 from cs231n_jax.models.convnet import Unit
 from cs231n_jax.models.layers import Dense, activate, dropout
-from cs231n_jax.models.recurrent_layers import Recurrent
+from cs231n_jax.models.recurrent_layers import Backend, Recurrent, check_backend
 from cs231n_jax.ops import init, pool
 from cs231n_jax.ops.precision import at_least_float32
 from cs231n_jax.typing import Array
@@ -41,6 +41,7 @@ class Lrcn(Model):
     clip: Literal["average", "last"] = "average"
     batch_norm: bool = True
     drop_rate: float = 0.0  # of `fc`, and before the head
+    backend: Backend = "scan"  # what runs an LSTM over its steps
 
     reads = ("video",)
     answers = MappingProxyType({"logits": "label", "frame_logits": "frame_label"})
@@ -60,6 +61,10 @@ class Lrcn(Model):
     def smallest(self) -> int:
         """Each stage halves the height and the width."""
         return 2 ** len(self.widths)
+
+    def validate(self) -> None:
+        """Refuse cuDNN for other cells; raises ValueError."""
+        check_backend(self.backend, self.cell)
 
     def check_input(self, x: Array) -> None:
         """Refuse what is no batch of clips, or too small ones; raises ValueError."""
@@ -81,7 +86,7 @@ class Lrcn(Model):
         x = Dense(self.fc, name="fc")(maps.reshape((*steps, -1)))
         x = features["fc"] = dropout(self, activate(x, mode, "fc_prelu"), self.drop_rate, mode)
         if self.cell != "none":
-            x = features["layer1"] = Recurrent(self.hidden, self.cell, name="layer1")(x)[0]
+            x = features["layer1"] = Recurrent(self.hidden, self.cell, backend=self.backend, name="layer1")(x)[0]
         x = dropout(self, x, self.drop_rate, self.mode("head", train, noise))
         frames = Dense(self.num_classes, init=init.lecture_xavier, name="head")(x)
         if self.clip == "average":

@@ -3,16 +3,19 @@
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from cs231n_jax.models.layers import Initialiser, declare, parameter
 from cs231n_jax.ops import init, recurrent
 from cs231n_jax.ops.cells import GruWeights, LstmState, Weights
+from cs231n_jax.ops.cudnn_lstm import cudnn_layer
 from cs231n_jax.ops.precision import at_least_float32
 from cs231n_jax.typing import Array
 
 CellName = Literal["rnn", "lstm", "gru"]
 WeightsInit = Literal["orthogonal", "lecture", "torch"]
+Backend = Literal["scan", "cudnn"]
 State = dict[str, Array]  # by part: h [N, H], and c [N, H] of an LSTM; always of at least float32
 
 
@@ -37,6 +40,10 @@ class Recurrent(nn.Module):
     - "lecture": input N(0, 1/D), hidden N(0, 1/H), as in the assignments of cs231n;
     - "torch": both uniform in ±1/√H. *Deviation*: torch draws its biases so too.
 
+    `backend` is what runs an LSTM over its steps: "scan", our own loop (`ops.recurrent`), anywhere and in every dtype,
+    or "cudnn", NVIDIA's (`ops.cudnn_lstm`), on their GPUs and in float32; its products may be in TF32. Parameters and
+    states are the same: what was trained with one runs with the other.
+
     Args of a call:
         x: what the layer reads.
         state: before the first step, each part [N, H]; zeros by default.
@@ -50,6 +57,7 @@ class Recurrent(nn.Module):
     weights_init: WeightsInit = "orthogonal"
     forget_bias: float = 1.0
     reverse: bool = False  # from each sequence's last step to its first
+    backend: Backend = "scan"
 
     @nn.compact
     def __call__(
@@ -68,8 +76,27 @@ class Recurrent(nn.Module):
         narrow = x.dtype if vectors else values[0].dtype
         given = None if state is None else [state[part] for part in KINDS[self.cell].parts]
         values = [value.astype(narrow) for value in values]
-        y, last = _run(self.cell, x, values, given, lengths=lengths, reverse=self.reverse)
+        if self.backend == "cudnn":
+            _check_cudnn(narrow)
+        y, last = _run(self.cell, self.backend, x, values, given, lengths=lengths, reverse=self.reverse)
         return y, dict(zip(KINDS[self.cell].parts, (part.astype(at_least_float32(part.dtype)) for part in last)))
+
+
+def check_backend(backend: Backend, cell: str) -> None:
+    """Refuse cuDNN for cells that are not bound to it; raises ValueError."""
+    if backend == "cudnn" and cell != "lstm":
+        raise ValueError(f"backend='cudnn' runs LSTMs alone, got cell={cell!r}: set backend='scan' or cell='lstm'")
+
+
+def _check_cudnn(dtype: Any) -> None:
+    platform = jax.default_backend()
+    if platform != "gpu":
+        raise ValueError(
+            f"backend='cudnn' needs an NVIDIA GPU and this process runs on {platform}: set backend='scan', which has "
+            "the same parameters"
+        )
+    if dtype != jnp.float32:
+        raise ValueError(f"backend='cudnn' computes in float32, got {dtype}: set backend='scan', or dtype float32")
 
 
 def layer_specs(
@@ -120,14 +147,15 @@ def _weights(name: WeightsInit, features: int) -> tuple[Initialiser, Initialiser
 
 
 def _run(
-    cell: CellName, x: Array, values: list[Array], state: list[Array] | None, **steps: Any
+    cell: CellName, backend: Backend, x: Array, values: list[Array], state: list[Array] | None, **steps: Any
 ) -> tuple[Array, tuple[Array, ...]]:
     """`steps`: lengths and reverse."""
     narrow = values[0].dtype
     if cell == "lstm":
         wide = at_least_float32(narrow)
         given = None if state is None else LstmState(state[0].astype(narrow), state[1].astype(wide))
-        return recurrent.lstm(x, Weights(*values), given, **steps)
+        layer = cudnn_layer if backend == "cudnn" else recurrent.lstm
+        return layer(x, Weights(*values), given, **steps)
     given = None if state is None else state[0].astype(narrow)
     if cell == "gru":
         y, h = recurrent.gru(x, GruWeights(*values), given, **steps)

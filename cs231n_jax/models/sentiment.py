@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from cs231n_jax.models.base import Model, Variant
 from cs231n_jax.models.layers import Dense, dropout
-from cs231n_jax.models.recurrent_layers import CellName, Recurrent, WeightsInit, embedded
+from cs231n_jax.models.recurrent_layers import Backend, CellName, Recurrent, WeightsInit, check_backend, embedded
 from cs231n_jax.ops import init
 from cs231n_jax.typing import Array
 
@@ -41,6 +41,7 @@ class Sentiment(Model):
     drop_rate: float = 0.0  # of the embedding, between layers, and before the head
     weights_init: WeightsInit = "orthogonal"
     forget_bias: float = 1.0  # at the start, of an LSTM
+    backend: Backend = "scan"  # what runs an LSTM over its steps
 
     reads = ("token", "length")
 
@@ -48,6 +49,10 @@ class Sentiment(Model):
     def stages(self) -> tuple[str, ...]:
         """Stem, where there is an embedding; layer1, layer2, ..."""
         return (("stem",) if self.embedding else ()) + tuple(f"layer{i + 1}" for i in range(self.layers))
+
+    def validate(self) -> None:
+        """Refuse cuDNN for other cells; raises ValueError."""
+        check_backend(self.backend, self.cell)
 
     def check_input(self, x: Array, length: Array | None = None) -> None:
         """Refuse what is no batch of tokens; raises ValueError."""
@@ -95,8 +100,9 @@ class Sentiment(Model):
     def _layer(self, stage: str, x: Array, length: Array | None) -> tuple[Array, Array]:
         """The outputs [N, T, H or 2·H], and the last h of each direction [N, H or 2·H]."""
         outputs, last = [], []
+        options = (self.cell, self.weights_init, self.forget_bias)
         for name, reverse in ((stage, False), (f"{stage}_back", True))[: 1 + self.bidirectional]:
-            layer = Recurrent(self.hidden, self.cell, self.weights_init, self.forget_bias, reverse, name=name)
+            layer = Recurrent(self.hidden, *options, reverse, self.backend, name=name)
             y, state = layer(x, None, self.vocabulary, length)
             outputs.append(y)
             last.append(state["h"].astype(y.dtype))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from cs231n_jax.models.base import Model, Variant
 from cs231n_jax.models.encoder_decoder import Decoder, Encoder
 from cs231n_jax.models.layers import Dense, dropout
-from cs231n_jax.models.recurrent_layers import CellName, State, WeightsInit
+from cs231n_jax.models.recurrent_layers import Backend, CellName, State, WeightsInit, check_backend
 from cs231n_jax.ops import attention, init
 from cs231n_jax.ops.attention import Memory
 from cs231n_jax.typing import Array
@@ -48,6 +48,7 @@ class Seq2Seq(Model):
     drop_rate: float = 0.0  # of both embeddings, and of what goes into the last layer
     weights_init: WeightsInit = "orthogonal"
     forget_bias: float = 1.0  # at the start, of an LSTM
+    backend: Backend = "scan"  # what runs an LSTM over its steps, but for a decoder that attends at each
 
     reads = ("source", "target", "source_length")
 
@@ -57,7 +58,8 @@ class Seq2Seq(Model):
         return ("encoder", "decoder") + (("alignment",) if self.score != "none" else ())
 
     def validate(self) -> None:
-        """Refuse what has no two halves, and tokens without vectors; raises ValueError."""
+        """Refuse what has no two halves, tokens without vectors, and cuDNN for a GRU; raises ValueError."""
+        check_backend(self.backend, self.cell)
         if not self.embedding:
             raise ValueError("embedding=0 leaves both halves nothing to read: give the size of a token's vector")
         if self.hidden < 2 or self.hidden % 2:
@@ -74,8 +76,8 @@ class Seq2Seq(Model):
     def setup(self) -> None:
         """The parts; attention's parameters lie in the part that uses them."""
         shared = (self.embedding, self.hidden, self.cell, self.weights_init, self.forget_bias, self.drop_rate)
-        self.encoder = Encoder(self.source_size, *shared)
-        self.decoder = Decoder(self.num_classes, *shared, self.score == "additive")
+        self.encoder = Encoder(self.source_size, *shared, backend=self.backend)
+        self.decoder = Decoder(self.num_classes, *shared, self.backend, attentive=self.score == "additive")
         if self.score in ("general", "additive"):
             self.alignment = Dense(self.hidden, use_bias=False, init=init.lecture_xavier)
         self.head_read_out = Dense(self.embedding, init=init.lecture_xavier)

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cs231n_jax.ops import cudnn_lstm as module
 from cs231n_jax.ops import recurrent
 from cs231n_jax.ops.cells import LstmState
-from cs231n_jax.ops.cudnn_lstm import cudnn_lstm, pack
-from tests.ops.test_recurrent import D, H, N, close, draw, stack_of
+from cs231n_jax.ops.cudnn_lstm import cudnn_layer, cudnn_lstm, pack
+from tests.ops.test_recurrent import D, H, N, T, close, draw, either_way, stack_of
 
 
 def two_layers(is_both):
@@ -67,6 +68,67 @@ def test_gradients_through_cudnn_are_the_same(is_both):
     wanted = gradients(lambda x, layers: recurrent.stacked(recurrent.lstm, x, layers, stack, lengths=lengths)[0])
     assert float(jnp.abs(wanted[0]).max()) > 0.1
     close(found, wanted, 1e-2)
+
+
+def one_layer(given, is_padded):
+    """A layer's x, weights, state and lengths 5, 0, 3; behind the ends is no number, or no token."""
+    x, weights, state = draw("lstm", "float32", scale=0.5)
+    lengths, end = (jnp.asarray([T, 0, 3], jnp.int32), np.index_exp[2, 3:]) if is_padded else (None, np.index_exp[:0])
+    if given == "tokens":
+        tokens = jnp.asarray(np.random.default_rng(2).integers(0, D, (N, T)), jnp.int32)
+        return tokens.at[end].set(D), weights, None, lengths
+    return x.at[end].set(jnp.nan), weights, state, lengths
+
+
+def with_gradients(layer, x, weights, state, lengths, reverse):
+    """Outputs and last states, and the gradients of weights, states and vectors."""
+    vectors = x if jnp.issubdtype(x.dtype, jnp.floating) else None
+
+    def run(weights, state, vectors):
+        return layer(x if vectors is None else vectors, weights, state, lengths=lengths, reverse=reverse)
+
+    found, pull = jax.vjp(run, weights, state, vectors)
+    return found, pull(jax.tree.map(jnp.cos, found))
+
+
+def stand_in(x, layers, states, *, lengths):
+    """What cuDNN computes, by `recurrent`; as cuDNN, it wants a step of each sequence."""
+    assert x.dtype == jnp.float32
+    assert int(lengths.min()) >= 1
+    state = LstmState(*(part[0] for part in states))
+    y, last = recurrent.lstm(x, layers[0], state, lengths=lengths)
+    return y, LstmState(*(part[None] for part in last))
+
+
+every_call = pytest.mark.parametrize(("given", "is_padded"), [("vectors", True), ("tokens", True), ("tokens", False)])
+
+
+@every_call
+@either_way
+def test_a_layer_of_cudnn_takes_the_place_of_ours(given, is_padded, reverse, monkeypatch):
+    """Lengths from 0 on, tokens and both directions, made around what cuDNN has."""
+    monkeypatch.setattr(module, "cudnn_lstm", stand_in)
+    arguments = (*one_layer(given, is_padded), reverse)
+    close(with_gradients(cudnn_layer, *arguments), with_gradients(recurrent.lstm, *arguments), 2e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(jax.default_backend() != "gpu", reason="needs an NVIDIA GPU")
+@every_call
+@either_way
+def test_a_layer_of_cudnn_on_a_gpu_takes_the_place_of_ours(given, is_padded, reverse):
+    """To the three digits of TF32."""
+    arguments = (*one_layer(given, is_padded), reverse)
+    close(with_gradients(cudnn_layer, *arguments), with_gradients(recurrent.lstm, *arguments), 1e-2)
+
+
+def test_a_token_that_does_not_exist_is_not_a_number_to_cudnn(monkeypatch):
+    monkeypatch.setattr(module, "cudnn_lstm", stand_in)
+    tokens, weights, _, _ = one_layer("tokens", False)
+    y, _ = cudnn_layer(tokens.at[1, 2].set(D), weights)
+    bad = np.isnan(np.asarray(y)).all(-1)
+    assert bad[1, 2:].all()
+    assert bad.sum() == T - 2
 
 
 @pytest.mark.skipif(jax.default_backend() == "gpu", reason="there is a GPU")
