@@ -153,6 +153,8 @@ class DataConfig:
         limit: train on the first n examples only; 0 means all.
         image_size: crop images to a centred square and resize it to this side; 0 means that they must all have one
             size. For folders of images and TFDS sets.
+        frames: of clips of TFDS sets: so many frames of each, evenly spaced, one from the middle of each of as many
+            equal parts; 0 takes all, and then all clips must be equally long.
         channels: 3 repeats the one channel of grey images, for a network whose weights are of coloured ones; 1 makes
             coloured images grey, for one that knows grey ones; 0 leaves images as they are.
         window: text: characters of a training example, over which gradients flow. The text is cut into `batch_size`
@@ -171,6 +173,7 @@ class DataConfig:
     normalize: Normalization = Normalization.DATASET
     limit: int = 0
     image_size: int = 0
+    frames: int = 0
     channels: int = 0
     window: int = 0
     text: TextConfig = dataclasses.field(default_factory=TextConfig)
@@ -183,7 +186,7 @@ class DataConfig:
             raise ValueError("data.train_split is empty; give the name of a split, for example train")
         if self.batch_size < 1:
             raise ValueError(f"data.batch_size is {self.batch_size}; it must be at least 1")
-        for field in ("eval_batch_size", "augment_padding", "limit", "image_size", "window"):
+        for field in ("eval_batch_size", "augment_padding", "limit", "image_size", "frames", "window"):
             if getattr(self, field) < 0:
                 raise ValueError(f"data.{field} is {getattr(self, field)}; it must be 0 or more")
         if self.channels not in (0, 1, 3):

@@ -58,6 +58,8 @@ def open_source(config: DataConfig, split: Part) -> Source:
     kind = next(kind for kind in _KINDS if kind.matches(config.name))
     if config.image_size and not kind.resizes:
         raise ValueError(f"data.image_size is for folders of images and TFDS sets; set it to 0 for {config.name}")
+    if config.frames and kind.open is not tfds_sentences.open_split:
+        raise ValueError(f"data.frames is for TFDS sets of clips; set it to 0 for {config.name}")
     if config.window and not kind.is_text:
         raise ValueError(f"data.window is for text; set it to 0 for {config.name}")
 

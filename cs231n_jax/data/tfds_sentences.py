@@ -27,9 +27,11 @@ def open_split(config: DataConfig, part: Part) -> ArraySource:
         features = json.loads((directory / "features.json").read_text())
     except (OSError, ValueError):
         features = {}
+    names = features.get("featuresDict", {}).get("features", {})
+    if config.frames and "video" not in names:
+        raise ValueError(f"data.frames is for sets of clips; set it to 0 for {config.name}")
     if languages := features.get("translation", {}).get("languages", ()):
         return _translation(config, part, directory, split, tuple(languages))
-    names = features.get("featuresDict", {}).get("features", {})
     text = next((name for name in TEXTS if {name, "label"} <= set(names)), "")
     if "image" in names and any(name in names for name in (tfds_pictured.CAPTIONS, *tfds_pictured.QUESTIONS)):
         return tfds_pictured.open_split(config, part, directory, split)

@@ -17,6 +17,7 @@ import numpy as np
 
 from cs231n_jax.data import cache
 from cs231n_jax.data.base import ArraySource, DataConfig, Part, choose_split
+from cs231n_jax.data.clips import Frames, restored
 from cs231n_jax.data.files import fit
 
 VERSION = 1
@@ -24,7 +25,7 @@ MADE = (  # not here
     *("digits", "synthetic", "python_docs", "sentiment_grammar", "translation_grammar", "moving_shapes"),
     *("scenes", "scene_questions"),
 )
-CHUNK = 250
+CHUNK = {"image": 250, "video": 16}  # examples that are decoded at a time
 
 
 def open_split(config: DataConfig, part: Part) -> ArraySource:
@@ -44,10 +45,12 @@ def open_split(config: DataConfig, part: Part) -> ArraySource:
 
     Returns:
         A source of {"image": uint8 [B, H, W, C], "label": int32 [B]}, or of {"video": uint8 [B, T, H, W, C], "label":
-        int32 [B], "frame_label": int32 [B, T], the label of the clip}.
+        int32 [B], "frame_label": int32 [B, T], the label of the clip}. T is `config.frames`, or where that is 0 the
+        length that all clips have: see `clips.places`.
     """
     directory, split = locate(config, part)
     key = ["tfds", VERSION, split, config.image_size, cache.stamp(p for p in directory.resolve().iterdir())]
+    key += [config.frames] if config.frames else []
     return cache.open_cached(config.name, split, key, lambda: _decode(config, directory, split))
 
 
@@ -91,16 +94,16 @@ def undecoded(directory: Path, split: str) -> tuple[int, Iterator[list[dict[str,
         records = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
 
     def chunks() -> Iterator[list[dict[str, Any]]]:
-        for start in range(0, len(records), CHUNK):
+        for start in range(0, len(records), CHUNK["image"]):
             with _quiet():
-                some = list(records.__getitems__(list(range(start, min(start + CHUNK, len(records))))))
+                some = list(records.__getitems__(list(range(start, min(start + CHUNK["image"], len(records))))))
             yield some
 
     return len(records), chunks()
 
 
 def _decode(config: DataConfig, directory: Path, split: str) -> cache.Decoded:
-    with _quiet():
+    with _quiet(), restored():
         import tensorflow_datasets as tfds
 
         builder: Any = tfds.builder_from_directory(str(directory))
@@ -111,19 +114,17 @@ def _decode(config: DataConfig, directory: Path, split: str) -> cache.Decoded:
                 f"{config.name} has the features {', '.join(sorted(features))}; "
                 "a set of labelled images needs image and label, one of clips video and label"
             )
-        records = builder.as_data_source(split)
+        records = builder.as_data_source(split, decoders={"video": Frames(config.frames)} if kind == "video" else None)
         names = tuple(features["label"].names)
 
     def chunks() -> Iterator[dict[str, np.ndarray]]:
-        for start in range(0, len(records), CHUNK):
+        seen: set[tuple[int, ...]] = set()
+        for start in range(0, len(records), CHUNK[kind]):
             with _quiet():
-                examples = records.__getitems__(list(range(start, min(start + CHUNK, len(records)))))
-            images = [_pixels(example[kind], kind, config.image_size) for example in examples]
-            if len({image.shape for image in images}) > 1:
-                raise ValueError(
-                    f"the {kind}s of {config.name} differ in size; set data.image_size to the size they should get"
-                    + (" (clips must be equally long too)" if kind == "video" else "")
-                )
+                examples = records.__getitems__(list(range(start, min(start + CHUNK[kind], len(records)))))
+            images = [_pixels(example[kind], kind, config) for example in examples]
+            seen |= {image.shape for image in images}
+            _check_alike(config.name, kind, seen)
             labels = np.array([example["label"] for example in examples], np.int32)
             frames = {"frame_label": np.repeat(labels[:, None], len(images[0]), axis=1)} if kind == "video" else {}
             yield {kind: np.stack(images), "label": labels, **frames}
@@ -131,11 +132,27 @@ def _decode(config: DataConfig, directory: Path, split: str) -> cache.Decoded:
     return cache.Decoded(len(records), names, chunks())
 
 
-def _pixels(example: Any, kind: str, side: int) -> np.ndarray:
+def _pixels(example: Any, kind: str, config: DataConfig) -> np.ndarray:
     """[H, W, C] of an image, [T, H, W, C] of a clip."""
     if kind == "image":
-        return fit(np.asarray(example), side)
-    return np.stack([fit(np.asarray(frame), side) for frame in example])
+        return fit(np.asarray(example), config.image_size)
+    if not len(example):
+        raise ValueError(
+            f"{config.name} has a clip without frames: ffmpeg could not decode the video when the set was prepared; "
+            "install it, delete the prepared set, and prepare it again"
+        )
+    return np.stack([fit(np.asarray(frame), config.image_size) for frame in example])
+
+
+def _check_alike(name: str, kind: str, shapes: set[tuple[int, ...]]) -> None:
+    lengths = sorted({shape[0] for shape in shapes})
+    if kind == "video" and len(lengths) > 1:
+        raise ValueError(
+            f"the clips of {name} have from {lengths[0]} to {lengths[-1]} frames; set data.frames to the number that "
+            "is taken of each, evenly spaced"
+        )
+    if len(shapes) > 1:
+        raise ValueError(f"the {kind}s of {name} differ in size; set data.image_size to the size they should get")
 
 
 def _roots(config: DataConfig) -> list[Path]:
@@ -178,7 +195,7 @@ def _prepared(base: Path, name: str) -> Path | None:
 
 def _recipe(name: str, root: Path) -> str:
     call = f"tfds.builder('{name}', data_dir='{root}', file_format='array_record').download_and_prepare()"
-    return f'python -c "import tensorflow_datasets as tfds; {call}" (some sets need TensorFlow for this)'
+    return f'python -c "import tensorflow_datasets as tfds; {call}" (some sets need TensorFlow for this, videos ffmpeg)'
 
 
 def _registered() -> list[str]:

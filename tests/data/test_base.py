@@ -35,6 +35,7 @@ def info(mean=(0.5,) * 3, std=(0.25, 0.0, 0.5)):
         ({"limit": -2}, "data.limit is -2"),
         ({"image_size": -2}, "data.image_size is -2"),
         ({"channels": 2}, "data.channels is 2; give 3 for grey .*, 1 for coloured"),
+        ({"frames": -1}, "data.frames is -1"),
     ],
 )
 def test_validate_explains_wrong_fields(options, message):
@@ -95,6 +96,12 @@ def test_a_limit_beyond_the_data_is_refused():
 def test_only_the_two_parts_can_be_opened():
     with pytest.raises(ValueError, match="'train' or 'eval', got 'test'"):
         data.open_source(data.DataConfig(), "test")
+
+
+@pytest.mark.parametrize("name", ["digits", "moving_shapes:8"])
+def test_frames_are_refused_where_no_clips_are_read(name):
+    with pytest.raises(ValueError, match=f"data.frames is for TFDS sets of clips; set it to 0 for {name}"):
+        data.open_source(data.DataConfig(name=name, frames=4), "train")
 
 
 def test_image_size_is_refused_where_nothing_is_resized():

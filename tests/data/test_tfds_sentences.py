@@ -1,12 +1,13 @@
 """Prepared sets of texts, translations and clips: made for the test, and the real ones where they are."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cs231n_jax import data
-from cs231n_jax.data import buckets, vocabulary
+from cs231n_jax.data import buckets, clips, files, vocabulary
 from cs231n_jax.data.text_config import TextConfig, Tokens
 from tests.data.conftest import png
 
@@ -87,6 +88,80 @@ def test_clips(prepare):
     order = np.argsort(batch["label"])
     np.testing.assert_array_equal(batch["video"][order], clips)
     np.testing.assert_array_equal(batch["frame_label"], np.repeat(batch["label"][:, None], 3, axis=1))
+
+
+def videos(prepare, lengths, height=4):
+    """A set with TFDS's own feature Video, and its clips.
+
+    That feature can be made with TensorFlow alone, but what it stores is this sequence; its name is written afterwards.
+    """
+    import tensorflow_datasets as tfds
+    from google.protobuf import json_format
+    from tensorflow_datasets.core.proto import feature_pb2
+
+    random = np.random.default_rng(0)
+    clips = [random.integers(0, 256, (n, height + n % 2, 6, 3), dtype=np.uint8) for n in lengths]
+    features = {
+        "video": tfds.features.Sequence(tfds.features.Image(shape=(None, None, 3))),
+        "label": tfds.features.ClassLabel(num_classes=len(clips)),
+    }
+    examples = [{"video": [png(frame) for frame in clip], "label": i} for i, clip in enumerate(clips)]
+    directory = prepare(tfds.features.FeaturesDict(features), examples)
+    shape = feature_pb2.Shape(dimensions=[-1, -1, -1, 3])
+    content = feature_pb2.VideoFeature(shape=shape, dtype="uint8", encoding_format="png")
+    name = "tensorflow_datasets.core.features.video_feature.Video"
+    video = json_format.MessageToDict(feature_pb2.Feature(python_class_name=name, video=content))
+    path = Path(directory, "tiny", "1.0.0", "features.json")
+    described = json.loads(path.read_text())
+    described["featuresDict"]["features"]["video"] = video
+    path.write_text(json.dumps(described))
+    return directory, clips
+
+
+def test_videos_of_unequal_length_give_as_many_frames_of_each(prepare):
+    """The middle of each third, cut to a square and resized; a short clip has frames more than once."""
+    directory, whole = videos(prepare, (3, 7, 9, 1, 20, *([3] * 17)))
+    batch = everything(opened("tiny", dir=directory, frames=3, image_size=4))
+    assert batch["video"].shape == (22, 3, 4, 4, 3)
+    taken = {0: [0, 1, 2], 1: [1, 3, 5], 2: [1, 4, 7], 3: [0, 0, 0], 4: [3, 10, 16]}
+    for clip, label in zip(batch["video"], batch["label"]):
+        wanted = [files.fit(whole[label][t], 4) for t in taken.get(int(label), [0, 1, 2])]
+        np.testing.assert_array_equal(clip, wanted)
+    np.testing.assert_array_equal(batch["frame_label"], np.repeat(batch["label"][:, None], 3, axis=1))
+
+
+def test_videos_that_differ_say_what_to_set(prepare):
+    """Also where clips far from each other differ."""
+    directory, _ = videos(prepare, [3] * 20 + [8])
+    with pytest.raises(ValueError, match=r"the clips of tiny have from 3 to 8 frames; set data.frames to the number"):
+        opened("tiny", dir=directory)
+    with pytest.raises(ValueError, match=r"the videos of tiny differ in size; set data.image_size to the size"):
+        opened("tiny", dir=directory, frames=2)
+    assert opened("tiny", dir=directory, frames=2, image_size=5).info.shapes["video"] == (2, 5, 5, 3)
+
+
+def test_a_video_that_ffmpeg_did_not_decode_is_named(prepare):
+    directory, _ = videos(prepare, (3, 0))
+    with pytest.raises(ValueError, match=r"tiny has a clip without frames: ffmpeg could not decode .*; install it"):
+        opened("tiny", dir=directory, frames=2)
+
+
+@pytest.mark.parametrize(("length", "count"), [(1, 5), (4, 4), (5, 4), (186, 16), (7, 1), (7, 0)])
+def test_frames_are_spaced_evenly(length, count):
+    """Each is the middle of its part."""
+    found = clips.places(length, count)
+    assert len(found) == (count or length)
+    middles = (np.arange(count or length) + 0.5) * length / (count or length)
+    np.testing.assert_array_less(np.abs(found + 0.5 - middles), 0.5 + 1e-9)
+
+
+def test_frames_are_refused_for_sets_without_clips(prepare):
+    import tensorflow_datasets as tfds
+
+    features = tfds.features.Translation(languages=["de", "en"])
+    directory = prepare(features, [{"de": "ein Hund", "en": "a dog"}])
+    with pytest.raises(ValueError, match=r"data.frames is for sets of clips; set it to 0 for tiny"):
+        opened("tiny", dir=directory, frames=2)
 
 
 def test_the_options_of_text_are_refused_for_images():
