@@ -131,6 +131,7 @@ def _answers() -> None:
     print(f"# {found.unknown} questions have an answer that training has not, and count as wrong")
     for what, count in answered.noticed.items():
         print(f"# {count} {what}")
+    print(f"# {answered.path}")
     if where is not None:
         print(f"# {where.path}")
 

@@ -17,7 +17,7 @@ ARGUMENTS = {
     "char_lm": ("lstm", "rnn", "gru"),
     "cifar10_resnet": ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110/gpu"),
     "densenet": ("densenet100_12", "densenet_bc100_12/cifar100", "densenet_bc250_24", "densenet_bc190_40"),
-    "flickr8k": ("attention", "lstm"),
+    "flickr8k": ("attention", "lstm", "assignment_rnn", "assignment_lstm"),
     "fractalnet": ("fractalnet20/cifar100", "fractalnet40"),
     "googlenet": ("googlenet", "googlenet_cifar"),
     "imagenet": ("resnet18", "resnet152", "wide_resnet50_2", "densenet121"),
@@ -56,6 +56,18 @@ def test_resnet110_begins_with_four_hundred_updates_at_a_hundredth_and_suits_a_g
         *("model.dtype", "data.eval_batch_size"),
         *(f"train.{name}" for name in ("steps_per_call", "eval_every", "save_every")),
     }
+
+
+@pytest.mark.parametrize(("cell", "decay"), [("rnn", 0.95), ("lstm", 0.995)])
+def test_the_assignment_learns_fifty_captions_by_heart_at_its_own_rate(cell, decay):
+    config = overrides.load(f"{ROOT}/experiments/configs/flickr8k.py:assignment_{cell}")
+    model = models.create(config.model.name, **config.model.options)
+    assert (model.hidden, model.embedding, model.num_classes, model.drop_rate) == (512, 256, 1004, 0.0)
+    data = (config.data.limit, config.data.batch_size, config.data.text.longest, config.data.text.captions)
+    assert data == (50, 25, 17, 1)
+    rate = config.schedule.build(config.optimizer.learning_rate, 100, 2)
+    assert [float(rate(step)) for step in (0, 1, 2, 99)] == pytest.approx([5e-3, 5e-3, 5e-3 * decay, 5e-3 * decay**49])
+    assert (config.optimizer.name, config.optimizer.clip_norm, config.optimizer.weight_decay) == ("adam", 0.0, 0.0)
 
 
 @pytest.mark.parametrize("path", PINNED, ids=lambda p: p.parent.name)

@@ -135,13 +135,15 @@ class DataConfig:
             comes with Python, or a path ending in .txt; sentences and clips: "sentiment_grammar",
             "translation_grammar" and "moving_shapes", with ":8000" or ":8000:1" (examples, seed) if so wanted, as have
             the pictures "scenes" (with captions) and "scene_questions" (with questions and answers), and
-            "parallel:{split}.de:{split}.en", two files of translations line by line; otherwise a TFDS name,
-            optionally with config and version ("cifar10", "cifar10/3.0.2"; of text: "tiny_shakespeare").
+            "parallel:{split}.de:{split}.en", two files of translations line by line; captions: a path to a file of
+            Karpathy's, such as dataset_coco.json, whose pictures lie in `dir`; otherwise a TFDS name, optionally with
+            config and version ("cifar10", "cifar10/3.0.2"; of text: "tiny_shakespeare").
         dir: where relative paths start, or the TFDS data directory; "" means the working directory, or
             $TFDS_DATA_DIR and then ~/tensorflow_datasets.
         batch_size: training examples per step, over all devices and processes.
         eval_batch_size: the same for evaluation; 0 means twice the training batch (no gradients are held).
-        train_split: name of the training split; TFDS sets take slices too ("train[:45000]").
+        train_split: name of the training split; TFDS sets take slices too ("train[:45000]"), and Karpathy's files
+            several ("train+restval").
         eval_split: name of the evaluation split; "" means test, or else validation, or val.
         augment: random changes of the training images, on the device, in the order written: "none", or terms with +
             between, as in "crop:4+flip+cutout:8". Terms: crop[:padding], reflect_crop[:padding] (mirrored at the
@@ -152,7 +154,7 @@ class DataConfig:
         normalize: how pixels are normalised.
         limit: train on the first n examples only; 0 means all.
         image_size: crop images to a centred square and resize it to this side; 0 means that they must all have one
-            size. For folders of images and TFDS sets.
+            size. For folders of images, captions in a .json and TFDS sets.
         frames: of clips of TFDS sets: so many frames of each, evenly spaced, one from the middle of each of as many
             equal parts; 0 takes all, and then all clips must be equally long.
         channels: 3 repeats the one channel of grey images, for a network whose weights are of coloured ones; 1 makes

@@ -2,8 +2,10 @@
 
 An entry is a directory with one .npy file per array and meta.json. It is found by a quick key: names, sizes and times
 of the files it was made from (a file changed in place with neither of these changed goes unnoticed). It appears all
-at once by a rename, so a process killed while it writes leaves nothing that looks finished. A lock that dies with its
-process keeps two processes from doing the work twice; without locks (some network disks) they only waste it.
+at once by a rename, so a process killed while it writes leaves nothing that looks finished. Features, which take long,
+are marked once a minute and where they are interrupted; the next call goes on from the mark, if the bytes up to it are
+what they were. A lock that dies with its process keeps two processes from doing the work twice; without locks (some
+network disks) they only waste it.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import dataclasses
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -27,6 +30,10 @@ import numpy as np
 from cs231n_jax.data.base import ArraySource, Info, PixelStatistics, combine
 
 FORMAT = 1
+MARK, MARK_EVERY = "begun.json", 60.0  # seconds
+BLOCK = 2**24  # bytes that are read at once
+
+Chunk = dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,13 +46,14 @@ class Decoded:
         chunks: {"image": uint8 [n, H, W, C], "label": int32 [n]} in order, together N examples; made as they are read.
             Of clips {"video": uint8 [n, T, H, W, C], "label": int32 [n], "frame_label": int32 [n, T]}. Without labels
             there are no classes; of images that are no bytes, but features, there is no mean and no std. Features of
-            several stages have their names as keys.
+            several stages have their names as keys. Of features it may be a function of n that gives the chunks from
+            example n on: what a call has made when it is interrupted is then continued by the next.
         doing: what a person is told while they are made.
     """
 
     length: int
     classes: tuple[str, ...]
-    chunks: Iterable[dict[str, np.ndarray]]
+    chunks: Iterable[Chunk] | Callable[[int], Iterable[Chunk]]
     doing: str = "decoding"
 
 
@@ -171,27 +179,46 @@ def _lock(entry: Path) -> Iterator[bool]:
 
 
 def _build(entry: Path, name: str, split: str, decoded: Decoded, *, alone: bool) -> None:
-    prefix = f"{entry.name}.part-"
-    if alone:  # then whatever others began was left by processes that died
-        for stale in entry.parent.glob(f"{prefix}*"):
-            shutil.rmtree(stale, ignore_errors=True)
-    part = entry.with_name(prefix + uuid.uuid4().hex)
+    part, keeps = entry.with_name(f"{entry.name}.part-{uuid.uuid4().hex}"), alone and callable(decoded.chunks)
+    if alone:  # then whatever others began was left by processes that died or were interrupted
+        for stale in sorted(entry.parent.glob(f"{entry.name}.part-*")):
+            if keeps and not part.exists() and (stale / MARK).exists():
+                part = stale
+            else:
+                shutil.rmtree(stale, ignore_errors=True)
     try:
         with _writing():
-            part.mkdir()
+            part.mkdir(exist_ok=True)
         with _Writer(part, decoded) as writer:
-            progress = _Progress(f"{decoded.doing} {name} {split}", decoded.length)
-            for chunk in decoded.chunks:
-                writer.add(chunk)
-                progress.show(writer.count)
+            progress = _Progress(f"{decoded.doing} {name} {split}", decoded.length, writer.count)
+            _fill(writer, decoded, progress, keeps)
             with _writing():
                 writer.finish()
                 # Without a lock another process may have been faster; then its entry is as good.
                 if _load(entry, name, split)[0] is None:
                     _publish(part, entry)
             progress.close(f"kept in {entry}")
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    except BaseException as error:
+        if isinstance(error, ValueError | OSError) or not (part / MARK).exists():  # these would come again
+            shutil.rmtree(part, ignore_errors=True)
+        raise
+    shutil.rmtree(part, ignore_errors=True)
+
+
+def _fill(writer: _Writer, decoded: Decoded, progress: _Progress, keeps: bool) -> None:
+    """Add what is not there yet; what an interrupted call `keeps` is marked now and then, and at the interrupt."""
+    marked = time.monotonic() if keeps else 0.0
+    try:
+        for chunk in decoded.chunks(writer.count) if callable(decoded.chunks) else decoded.chunks:
+            writer.add(chunk)
+            progress.show(writer.count)
+            if keeps and time.monotonic() - marked > MARK_EVERY:
+                writer.mark()
+                marked = time.monotonic()
+    except BaseException as error:
+        if keeps and not isinstance(error, ValueError | OSError):
+            writer.mark()
+        raise
 
 
 def _publish(part: Path, entry: Path) -> None:
@@ -203,6 +230,13 @@ def _publish(part: Path, entry: Path) -> None:
         if not entry.exists():  # otherwise a process without a lock came between
             raise
     _sync(entry.parent)
+
+
+def _write(path: Path, content: dict) -> None:
+    with path.open("w") as file:
+        json.dump(content, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _sync(path: Path) -> None:
@@ -226,6 +260,14 @@ class _Writer:
         self._statistics = PixelStatistics()
 
     def __enter__(self) -> _Writer:
+        if (mark := self._part / MARK).exists():
+            try:
+                self._go_on(json.loads(mark.read_text()))
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                print(f"what was begun in {self._part} is damaged ({error}); making it again", file=sys.stderr)
+                mark.unlink()
+                self.__exit__()
+                self._files, self._hashes, self._forms = {}, {}, {}
         return self
 
     def __exit__(self, *_) -> None:
@@ -271,6 +313,41 @@ class _Writer:
             header = {"descr": array.dtype.str, "fortran_order": False, "shape": (length, *array.shape[1:])}
             np.lib.format.write_array_header_1_0(self._files[key], header)
 
+    def mark(self) -> None:
+        """Note how much there is, once the disk has it: another writer goes on from there."""
+        if not self._files:
+            return
+        with _writing():
+            begun = {}
+            for key, file in self._files.items():
+                file.flush()
+                os.fsync(file.fileno())
+                begun[key] = (*self._forms[key], file.tell(), self._hashes[key].hexdigest())
+            _write(self._part / f"{MARK}.new", {"count": self.count, "arrays": begun})
+            (self._part / f"{MARK}.new").replace(self._part / MARK)
+            _sync(self._part)
+
+    def _go_on(self, begun: dict) -> None:
+        """Go on from a mark; whatever was written behind it goes.
+
+        Raises:
+            ValueError: the bytes up to the mark are not what they were.
+        """
+        for key, (dtype, shape, size, digest) in begun["arrays"].items():
+            file = self._files[key] = (self._part / f"{key}.npy").open("r+b")
+            self._forms[key], self._hashes[key] = (dtype, tuple(shape)), hashlib.sha256()
+            np.lib.format.read_magic(file)
+            whole, _, _ = np.lib.format.read_array_header_1_0(file)
+            each = math.prod(shape) * np.dtype(dtype).itemsize
+            if whole != (self._decoded.length, *shape) or size != file.tell() + begun["count"] * each:
+                raise ValueError(f"{key}.npy holds another array")
+            while block := file.read(min(BLOCK, size - file.tell())):
+                self._hashes[key].update(block)
+            if self._hashes[key].hexdigest() != digest:
+                raise ValueError(f"{key}.npy has other bytes")
+            file.truncate(size)
+        self.count = begun["count"]
+
     def finish(self) -> None:
         if self.count != self._decoded.length or not self.count:
             raise ValueError(f"the data ended after {self.count} examples instead of {self._decoded.length}")
@@ -285,18 +362,16 @@ class _Writer:
         classes = self._decoded.classes
         meta = {"classes": classes, "fingerprint": combine(digests, classes), "mean": mean, "std": std}
         meta = json.loads(json.dumps({**meta, "arrays": arrays}))
-        with (self._part / "meta.json").open("w") as file:
-            json.dump({**meta, "digest": _digest(meta)}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
+        _write(self._part / "meta.json", {**meta, "digest": _digest(meta)})
+        (self._part / MARK).unlink(missing_ok=True)
         _sync(self._part)
 
 
 class _Progress:
     """A line on stderr for work that takes more than a second: one that moves on a terminal, a few in a log."""
 
-    def __init__(self, label: str, total: int):
-        self._label, self._total = label, total
+    def __init__(self, label: str, total: int, begun: int = 0):
+        self._label, self._total, self._begun = label, total, begun
         self._start = time.monotonic()
         self._next, self._terminal, self._shown = 1.0, sys.stderr.isatty(), False
 
@@ -305,7 +380,7 @@ class _Progress:
         if passed < self._next:
             return
         self._next, self._shown = passed + (0.2 if self._terminal else 5.0), True
-        left = passed * (self._total - done) / max(done, 1)
+        left = passed * (self._total - done) / max(done - self._begun, 1)
         self._print(f"{self._label}: {done}/{self._total}, {left:.0f} s left", end="" if self._terminal else "\n")
 
     def close(self, note: str) -> None:

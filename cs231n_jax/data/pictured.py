@@ -22,6 +22,7 @@ class Pictures(NamedTuple):
     images: np.ndarray  # uint8 [I, H, W, C]
     training: np.ndarray
     noticed: Mapping[str, int] = MappingProxyType({})  # as of `ArraySource`
+    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None  # of the training pictures, where known
 
 
 class Asked(NamedTuple):
@@ -73,8 +74,9 @@ def captions(
     """One example a caption: {"image": uint8 [n, H, W, C], "target": int32 [n, T], "target_length": int32 [n]}.
 
     A target begins with <bos> and ends with <eos>. An empty caption is <bos> and <eos> alone. Training is without the
-    captions that are longer than `data.text.longest`; in evaluation their beginnings are kept. `noticed` counts all of
-    these, and the words that are not in the vocabulary.
+    captions that are longer than `data.text.longest`, of which evaluation keeps the beginnings, and without those
+    behind the first `data.text.captions` of a picture. `noticed` counts all of these, and the words that are not in the
+    vocabulary.
 
     Args:
         config: `text` says how.
@@ -103,11 +105,14 @@ def captions(
         )
     width = width_of(config.text, kept)
     rows, owners = encoded(texts), np.repeat(np.arange(len(texts)), [len(some) for some in texts])
-    chosen = [i for i, row in enumerate(rows) if part == "eval" or len(row) <= limit]
+    most = (config.text.captions if part == "train" else 0) or np.inf
+    first = [number < most for some in texts for number in range(len(some))]
+    chosen = [i for i, row in enumerate(rows) if first[i] and (part == "eval" or len(row) <= limit)]
     arrays = padded("target", "target_length", [rows[i][:width] for i in chosen], width)
     every = [text for some in texts for text in some]
     noticed = {
-        f"captions of more than {limit} tokens left out": len(rows) - len(chosen),
+        f"captions behind the first {most} of a picture left out": len(rows) - sum(first),
+        f"captions of more than {limit} tokens left out": sum(first) - len(chosen),
         f"captions of more than {width} tokens cut": sum(len(rows[i]) > width for i in chosen),
         "empty captions": sum(len(rows[i]) == 2 for i in chosen),
         "unknown words in captions": sum(rows[i].count(words.specials[vocabulary.UNKNOWN]) for i in chosen),
@@ -190,9 +195,7 @@ def _info(
     words: dict[str, vocabulary.Vocabulary],
     ragged: dict[str, str],
 ) -> Info:
-    statistics = PixelStatistics()
-    statistics.add(pictures.training)
-    mean, std = statistics.result()
+    mean, std = pictures.statistics or _statistics(pictures.training)
     tokens = next(iter(words))
     everything = {**arrays, "image": pictures.images}
     return Info(
@@ -208,3 +211,9 @@ def _info(
         buckets=config.text.lengths() or arrays[tokens].shape[1:],
         vocabularies=words,
     )
+
+
+def _statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    statistics = PixelStatistics()
+    statistics.add(images)
+    return statistics.result()

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Callable
 
-from cs231n_jax.data import digits, embedded, files, parallel_files, synthetic, text, tfds_sentences
+from cs231n_jax.data import digits, embedded, files, karpathy, parallel_files, synthetic, text, tfds_sentences
 from cs231n_jax.data.base import DataConfig, First, Part, Source
 from cs231n_jax.data.channels import seen_in
 from cs231n_jax.data.text_config import TextConfig
@@ -33,6 +33,7 @@ _KINDS = (
     _Kind(lambda name: name.split(":")[0] == "scenes", embedded.open_captions),
     _Kind(lambda name: name.split(":")[0] == "scene_questions", embedded.open_questions),
     _Kind(lambda name: name.endswith(".npz"), files.open_npz),
+    _Kind(lambda name: name.endswith(".json"), karpathy.open_split, resizes=True),
     _Kind(lambda name: name.startswith(("/", ".", "~")) or name.endswith("/"), files.open_folder, resizes=True),
     _Kind(lambda name: True, tfds_sentences.open_split, resizes=True),
 )
@@ -57,7 +58,10 @@ def open_source(config: DataConfig, split: Part) -> Source:
     config.validate()
     kind = next(kind for kind in _KINDS if kind.matches(config.name))
     if config.image_size and not kind.resizes:
-        raise ValueError(f"data.image_size is for folders of images and TFDS sets; set it to 0 for {config.name}")
+        raise ValueError(
+            "data.image_size is for folders of images, captions in a .json and TFDS sets; set it to 0 for "
+            f"{config.name}"
+        )
     if config.frames and kind.open is not tfds_sentences.open_split:
         raise ValueError(f"data.frames is for TFDS sets of clips; set it to 0 for {config.name}")
     if config.window and not kind.is_text:

@@ -30,6 +30,7 @@ class TextConfig:
         languages: of translations, as "en-de" (from, to); "" takes them in the order of the set. Two sides without a
             name are "source-target".
         answers: of questions: so many answers of training, the most frequent, are the classes; 0: all.
+        captions: of a picture: its first so many are trained on; 0: all. The vocabulary is that of all.
     """
 
     tokens: Tokens = Tokens.WORDS
@@ -40,12 +41,13 @@ class TextConfig:
     buckets: str = ""
     languages: str = ""
     answers: int = 0
+    captions: int = 0
 
     def validate(self) -> None:
         """Check the fields that need no data; raises ValueError."""
         if self.min_count < 1:
             raise ValueError(f"data.text.min_count is {self.min_count}; it must be at least 1")
-        for field in ("most", "longest", "answers"):
+        for field in ("most", "longest", "answers", "captions"):
             if getattr(self, field) < 0:
                 raise ValueError(f"data.text.{field} is {getattr(self, field)}; it must be 0 or more")
         if self.languages and self.languages.count("-") != 1:

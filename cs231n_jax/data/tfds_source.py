@@ -213,7 +213,8 @@ def _unknown(config: DataConfig) -> str:
     hint = f"did you mean {nearest[0]!r}?" if nearest else "check the spelling;"
     return (
         f"there is no data set {config.name!r}; {hint} known are digits, synthetic, a path ending in .npz, "
-        "a path to a folder of images (starting with ./ or /), and the names of tensorflow-datasets"
+        "captions in a path ending in .json, a path to a folder of images (starting with ./ or /), and the names of "
+        "tensorflow-datasets"
     )
 
 

@@ -29,6 +29,7 @@ class Answered(NamedTuple):
     prior: VqaAccuracy  # of the most frequent answer of training, to whatever is asked
     step: int  # of the snapshot
     noticed: dict[str, int]  # in the split, such as {"empty questions": 1}
+    path: Path  # a JSON file with all of this but the texts
 
 
 def is_asked(config: Config) -> bool:
@@ -45,7 +46,7 @@ def answer_split(
     should_stop: Callable[[], bool] = lambda: False,
     warn: Callable[[str], None] | None = None,
 ) -> Answered:
-    """The likeliest answer to each question of a split, and how often that is right, by type of question.
+    """The likeliest answer to each question of a split, and how often that is right, by type; a file in `samples/`.
 
     Args:
         workdir: the run directory.
@@ -53,7 +54,7 @@ def answer_split(
         where: a page to write of the first questions; None for none.
         step: a step, or "latest" for the newest whole snapshot.
         average: with the moving average of the parameters.
-        should_stop: looked at before each batch.
+        should_stop: looked at before each batch, and while features are computed.
         warn: told of each damaged snapshot that was passed.
 
     Raises:
@@ -67,7 +68,7 @@ def answer_split(
         raise ValueError(f"{config.model.name} reads no questions about pictures: give a run of a model that does")
     if where is not None:
         where.validate()
-    assembly = generate_many.assembled(config, split)
+    assembly = generate_many.assembled(config, split, should_stop)
     source: Any = assembly.eval_source
     task: Any = assembly.task
     found = snapshots.resolve(workdir, step, warn)
@@ -88,7 +89,12 @@ def answer_split(
         about = f"Snapshot {found}, the first {len(shown)} questions of {config.data.name} {split}; {right}."
         where.path.parent.mkdir(parents=True, exist_ok=True)
         record.write_text(where.path, page(f"Answers of {workdir.resolve().name}", about, shown, ANSWERS))
-    return Answered(texts, accuracy, prior, found, dict(source.noticed))
+    marks = {"snapshot": found, "sha256": snapshots.digest(workdir, found), "split": split, "average": average}
+    path = workdir / "samples" / f"step_{found:08d}_answers_{split}{'_average' if average else ''}.json"
+    path.parent.mkdir(exist_ok=True)
+    shares = {"accuracy": accuracy._asdict(), "prior": prior._asdict()}
+    record.write_json(path, {**marks, **shares, "noticed": dict(source.noticed)})
+    return Answered(texts, accuracy, prior, found, dict(source.noticed), path)
 
 
 def _shown(assembly: Assembly, features: Callable[[Any], Any], log_probs: np.ndarray) -> list[Described]:

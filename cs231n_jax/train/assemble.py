@@ -1,6 +1,7 @@
 """From a config to the objects of a run: data, task, optimizer, schedule, steps."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -105,17 +106,22 @@ def _check_members(config: SnapshotConfig, total_steps: int, steps_per_epoch: in
         )
 
 
-def assemble(config: Config) -> Assembly:
+def assemble(config: Config, should_stop: Callable[[], bool] = encoder.never) -> Assembly:
     """Open the data and build everything that a run needs.
+
+    Args:
+        config: the run.
+        should_stop: looked at while the features of an encoder are computed.
 
     Raises:
         ValueError: the config cannot run; the message says which field and why.
         FileNotFoundError: the data is not there.
+        Interrupted: `should_stop` said so; the features so far are kept.
     """
     config.validate()
     if config.model.dtype is Precision.FLOAT64 and jnp.zeros((), float).dtype != jnp.float64:
         raise ValueError("model.dtype=float64 needs 64-bit jax: jax.config.update('jax_enable_x64', True) comes first")
-    encode = encoder.build(config.encoder, config.data)
+    encode = encoder.build(config.encoder, config.data, should_stop)
     train_source, eval_source = (encode(open_source(config.data, part)) for part in ("train", "eval"))
     pipeline = Pipeline(
         train_source,
@@ -164,7 +170,7 @@ def assemble(config: Config) -> Assembly:
     return assembly
 
 
-def assemble_here(config: Config) -> Assembly:
+def assemble_here(config: Config, should_stop: Callable[[], bool] = encoder.never) -> Assembly:
     """`assemble` on the devices at hand, however many a run had: to look at its snapshots.
 
     fsdp stays where it divides their number; where the batch does not divide over them, one device is used.
@@ -173,7 +179,7 @@ def assemble_here(config: Config) -> Assembly:
     fsdp = config.mesh.fsdp if devices % config.mesh.fsdp == 0 else 1
     divides = config.data.batch_size % (devices * config.train.accumulate) == 0
     mesh = sharding.MeshConfig(data=devices // fsdp, fsdp=fsdp) if divides else sharding.MeshConfig(data=1)
-    return assemble(replace(config, mesh=mesh))
+    return assemble(replace(config, mesh=mesh), should_stop)
 
 
 def frozen_stages(config: Config) -> tuple[str, ...]:

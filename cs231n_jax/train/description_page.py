@@ -58,7 +58,7 @@ def of_split(
         settings: how to search.
         where: the file, which is replaced whole or not at all, and how many images.
         step: a step, or "latest" for the newest whole snapshot.
-        should_stop: looked at before each batch.
+        should_stop: looked at before each batch, and while features are computed.
         warn: told of each damaged snapshot that was passed.
 
     Raises:
@@ -68,7 +68,7 @@ def of_split(
         Interrupted: `should_stop` said so; nothing is written.
     """
     config = record.stored_config(workdir)
-    assembly = generate_many.assembled(config, split)
+    assembly = generate_many.assembled(config, split, should_stop)
     task = _captioning(assembly.task, config)
     inputs, source = captioning.inputs(assembly.eval_source), assembly.eval_source
     if config.encoder.model:
@@ -90,7 +90,7 @@ def of_files(
 ) -> Path:
     """Write the page of the first of some files with an image each; else as `of_split`."""
     config = record.stored_config(workdir)
-    task = _captioning(assemble_here(config).task, config)
+    task = _captioning(assemble_here(config, should_stop).task, config)
     if not paths:
         raise ValueError("there is nothing to describe: give at least one file with an image")
     inputs = generate_many.read(task.generation(), paths[: max(where.images, 1)])

@@ -18,6 +18,7 @@ from cs231n_jax.interop import published
 from cs231n_jax.models import backbones, create, functional
 from cs231n_jax.ops import augment
 from cs231n_jax.train import weights
+from cs231n_jax.train.signals import Interrupted
 
 VERSION = 1  # of what is kept: another number makes all of it anew
 Chosen = Callable[[dict[str, jax.Array]], dict[str, jax.Array]]
@@ -82,13 +83,21 @@ class EncoderConfig:
             raise ValueError(f"encoder.model={self.model!r} reads {', '.join(reads)}: give a model of images")
 
 
-def build(config: EncoderConfig, data: DataConfig) -> Callable[[Source], Source]:
+def never() -> bool:
+    """What is not to be interrupted."""
+    return False
+
+
+def build(
+    config: EncoderConfig, data: DataConfig, should_stop: Callable[[], bool] = never
+) -> Callable[[Source], Source]:
     """The function that puts features in the place of a source's images; without an encoder it changes nothing.
 
     Raises:
         FileNotFoundError: there are no such weights.
         ValueError: the config is wrong, its weights are damaged or another model's, or images are to be augmented.
             When a source is given: it has no images, they do not fit the network, or there is no such stage.
+        Interrupted: when a source is given, `should_stop` said so between two batches of images; the next call goes on.
     """
     config.validate()
     if not config.model:
@@ -98,7 +107,7 @@ def build(config: EncoderConfig, data: DataConfig) -> Callable[[Source], Source]
             f"data.augment={data.augment!r} changes images in training, and the features of encoder.model="
             f"{config.model!r} are computed once: set data.augment=none, or train without an encoder"
         )
-    return _Stage(config, data)
+    return _Stage(config, data, should_stop)
 
 
 class Encoder:
@@ -107,14 +116,16 @@ class Encoder:
     Args:
         config: the network and its weights; other fields are not read.
         data: the normalisation.
+        should_stop: looked at before each batch of images.
 
     Raises:
         FileNotFoundError: there are no such weights.
         ValueError: they are damaged, or another model's.
     """
 
-    def __init__(self, config: EncoderConfig, data: DataConfig):
+    def __init__(self, config: EncoderConfig, data: DataConfig, should_stop: Callable[[], bool] = never):
         self.config, self.data, self.model = config, data, create(config.model, **config.options)
+        self.should_stop = should_stop
         params, state = weights.load("encoder.weights", config.weights, config.model, config.options)
         self.given = _part(config, published.flat({"params": params, **state}))
 
@@ -146,15 +157,19 @@ class Encoder:
         return not named or backbones.reached(self.model, self.config.stage, path.split("/")[1])
 
     def computed(
-        self, images: np.ndarray, variables: Any, normalisation: Any, chosen: Chosen
+        self, images: np.ndarray, variables: Any, normalisation: Any, chosen: Chosen, first: int = 0
     ) -> Iterator[dict[str, np.ndarray]]:
-        """What is chosen of the features of all images in order, a batch at a time, each image in one of them.
+        """What is chosen of the features of the images in order, a batch at a time, each image in one of them.
 
         Args:
             images: uint8 [N, H, W, C].
             variables: parameters and state.
             normalisation: mean and standard deviation, as of `DataConfig.statistics`.
             chosen: {feature: [n, …]} -> what is yielded.
+            first: the image to begin with, that of a batch.
+
+        Raises:
+            Interrupted: `should_stop` said so.
         """
 
         @jax.jit
@@ -163,7 +178,9 @@ class Encoder:
             return chosen(functional.apply(self.model, *variables, pixels, method="features")[0])
 
         variables = jax.device_put(variables)
-        for start in range(0, len(images), BATCH):
+        for start in range(first, len(images), BATCH):
+            if self.should_stop():
+                raise Interrupted(f"interrupted with the features of {start} of {len(images)} images, which are kept")
             some = images[start : start + BATCH]
             full = np.concatenate([some, np.repeat(some[-1:], BATCH - len(some), axis=0)])
             yield {name: np.asarray(x)[: len(some)] for name, x in of_batch(variables, full).items()}
@@ -183,13 +200,13 @@ class _Stage(Encoder):
         scale = what.pop("scale")  # no part of what is kept
         mark = hashlib.sha256(json.dumps([VERSION, what, normalisation], sort_keys=True).encode()).hexdigest()
 
-        def computed() -> cache.Decoded:
-            chunks = self.computed(images, (params, state), normalisation, self._chosen)
-            narrow = ({"image": self._kept(chunk["image"])} for chunk in chunks)
-            return cache.Decoded(len(images), (), narrow, doing="encoding")
+        def onward(first: int) -> Iterator[dict[str, np.ndarray]]:
+            for chunk in self.computed(images, (params, state), normalisation, self._chosen, first):
+                yield {"image": self._kept(chunk["image"])}
 
         name = f"{source.info.name} {self.config.model} {self.config.stage}"
-        kept = cache.open_cached(name, source.info.split, [mark, content], computed)
+        decoded = cache.Decoded(len(images), (), onward, doing="encoding")
+        kept = cache.open_cached(name, source.info.split, [mark, content], lambda: decoded)
         return features.put(source, features.Kept(kept.arrays["image"], scale), f"{mark} {scale}")
 
     @property

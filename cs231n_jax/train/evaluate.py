@@ -94,7 +94,7 @@ def evaluate_snapshot(
         DamagedSnapshotError: the snapshot asked for is damaged.
         Interrupted: `should_stop` said so.
     """
-    assembly = assemble_here(record.stored_config(workdir))
+    assembly = assemble_here(record.stored_config(workdir), should_stop)
     found = snapshots.resolve(workdir, step, warn)
     _, params, model_state = snapshots.load(workdir, found)
     params, model_state = sharding.put_state((params, carry.without(model_state)), assembly.mesh)

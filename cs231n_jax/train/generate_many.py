@@ -17,7 +17,7 @@ from cs231n_jax.decode import beam_search
 from cs231n_jax.decode.beam import Hypotheses
 from cs231n_jax.tasks import generation
 from cs231n_jax.tasks.generation import Generation, Inputs, Scored, Start
-from cs231n_jax.train import generate, record, snapshots
+from cs231n_jax.train import encoder, generate, record, snapshots
 from cs231n_jax.train.assemble import Assembly, assemble_here
 from cs231n_jax.train.signals import Interrupted
 from cs231n_jax.typing import Array, Batch, ModelState, Params
@@ -70,7 +70,7 @@ def generate_split(
         split: of the run's data, such as "test".
         settings: how to search.
         step: a step, or "latest" for the newest whole snapshot.
-        should_stop: looked at after each batch.
+        should_stop: looked at after each batch, and while features are computed.
         warn: told of each damaged snapshot that was passed.
 
     Raises:
@@ -80,7 +80,7 @@ def generate_split(
         Interrupted: `should_stop` said so; what there is is in a file whose name says that it is not all.
     """
     config = record.stored_config(workdir)
-    assembly = assembled(config, split)
+    assembly = assembled(config, split, should_stop)
     how = generation.of(assembly.task)
     if how.inputs is None:
         raise ValueError(f"the task {config.task.name} continues texts and has no inputs in a split: give a prompt")
@@ -99,20 +99,19 @@ def generate_texts(
 ) -> Generated:
     """A text for each prompt, such as the translation of each sentence; else as `generate_split`."""
     config = record.stored_config(workdir)
-    how = generation.of(assemble_here(config).task)
+    how = generation.of(assemble_here(config, should_stop).task)
     if not prompts:
         raise ValueError("there is nothing to generate from: give at least one line")
     marks = {"prompts": len(prompts), "prompts_sha256": hashlib.sha256("\n".join(prompts).encode()).hexdigest()}
     return _generate(workdir, config, how, read(how, prompts), marks, settings, step, should_stop, warn)
 
 
-def assembled(config: Config, split: str) -> Assembly:
+def assembled(config: Config, split: str, should_stop: Callable[[], bool] = encoder.never) -> Assembly:
     """The run with this split to be evaluated on, its examples in the order of the data set."""
     declared = config.data.text.lengths()
     text = dataclasses.replace(config.data.text, buckets=str(declared[-1]) if declared else "")
-    return assemble_here(
-        dataclasses.replace(config, data=dataclasses.replace(config.data, eval_split=split, text=text))
-    )
+    data = dataclasses.replace(config.data, eval_split=split, text=text)
+    return assemble_here(dataclasses.replace(config, data=data), should_stop)
 
 
 def search(how: Generation, settings: Settings) -> Callable[[Any, Any], tuple[Array, Array, Array]]:

@@ -219,7 +219,7 @@ def compare_snapshot(
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[int, list[Row]]:
     """`compare` for one snapshot of a run; args and raises as `evaluate.evaluate_snapshot`, returns (step, rows)."""
-    assembly = assemble_here(record.stored_config(workdir))
+    assembly = assemble_here(record.stored_config(workdir), should_stop)
     found = snapshots.resolve(workdir, step, warn)
     _, params, model_state = snapshots.load(workdir, found)
     return found, compare(assembly, (params, model_state), ways, together, should_stop)

@@ -8,6 +8,7 @@ import json
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -75,8 +76,8 @@ def features(config: EncoderConfig, data: DataConfig, source: Source) -> Feature
 
     def decoded() -> cache.Decoded:
         passes.append(1)
-        chunks = encoder.computed(images, (params, state), normalisation, lambda x: _pooled(encoder.model.stages, x))
-        return cache.Decoded(len(images), (), chunks, doing="encoding")
+        given = images, (params, state), normalisation, lambda x: _pooled(encoder.model.stages, x)
+        return cache.Decoded(len(images), (), partial(encoder.computed, *given), doing="encoding")
 
     kept = cache.open_cached(name, split, mark, decoded)
     reason = " since the weights, the images or their preprocessing are not those of what was kept" if before else ""

@@ -46,7 +46,7 @@ def run(
     """
     with StopRequest(max_wall_minutes, started) as stop, ExitStack() as held:
         processes.on_main(lambda: held.enter_context(record.locked(workdir)))
-        assembly = assemble(config)
+        assembly = assemble(config, lambda: bool(stop))
         processes.same("config", json.dumps(to_json(config)))
         processes.on_main(lambda: record.claim(workdir, config, overrides))
         if processes.agree((workdir / "result.json").exists()):

@@ -1,4 +1,4 @@
-"""Captions of photographs: an LSTM on features of SqueezeNet, with attention ("attention") or without ("lstm").
+"""Captions of photographs on features of SqueezeNet, with attention or without; and as in cs231n's assignment.
 
     python -m experiments.train --config=experiments/configs/flickr8k.py:attention --workdir=runs/flickr8k
     python -m experiments.decode --workdir=runs/flickr8k --split=test --beam=3 --length=30
@@ -16,6 +16,12 @@ of the fifteen epochs (--config.train.steps=8ep): BLEU-4 13.4, 15.1, 15.5 and CI
 BLEU-1 to 4 are 59.8, 37.6, 24.3, 15.5 (2,979 s in the same way; experiments/pinned/flickr8k_attention).
 What differs: a third of the images, at 128×128 pixels; a network of 1.2 million parameters that gets 57.5 % of ImageNet
 right in place of one of 144 million; tokens of mteval 13a in place of PTB; 400 test images in place of 1,000.
+"assignment_rnn" and "assignment_lstm" are the settings of cs231n's assignment 3 (RNN_Captioning.ipynb and
+LSTM_Captioning.ipynb, "Overfit small data"): 50 captions learned by heart, hidden 512, word vectors 256, Adam at 5e-3
+times 0.95 (RNN) or 0.995 (LSTM) after each of 50 epochs of two batches of 25, at most 17 tokens, a vocabulary of 1,004.
+There the features are 512 principal components of VGG-16's fc7 and the captions are COCO's; here 512 means of
+SqueezeNet's maps, and flickr8k. Published losses, in nats a caption: below 0.1 (RNN) and 0.5 (LSTM) at the end. What
+such a model says of other pictures is nonsense, which is the point. Ours: not yet run.
 """
 
 from cs231n_jax.config import Config, TrainConfig
@@ -28,10 +34,13 @@ from cs231n_jax.train.encoder import EncoderConfig
 
 WEIGHTS = "squeezenet_v1.0_imagenet/squeezenet_v1.0_dense.npz"
 WORDS = 1878
+ASSIGNMENT = {"assignment_rnn": ("captioner_rnn", 0.95), "assignment_lstm": ("captioner_lstm", 0.995)}
 
 
 def get_config(kind: str = "attention") -> Config:
-    """`kind`: attention or lstm."""
+    """`kind`: attention, lstm, assignment_rnn or assignment_lstm."""
+    if kind in ASSIGNMENT:
+        return _assignment(*ASSIGNMENT[kind])
     attention = kind == "attention"
     options = {"embedding": 256, "hidden": 256, "drop_rate": 0.5, "weights_init": "orthogonal", "forget_bias": 1.0}
     options |= {"num_classes": WORDS} | ({"attended": 128} if attention else {})
@@ -53,3 +62,15 @@ def get_config(kind: str = "attention") -> Config:
         schedule=ScheduleConfig(name="cosine", warmup="100"),
         train=TrainConfig(steps="15ep", log_every="0.5ep", eval_every="1ep", save_every="1ep"),
     )
+
+
+def _assignment(model: str, decay: float) -> Config:
+    """`decay`: of the rate, after each epoch."""
+    config = get_config("lstm")
+    config.model = ModelConfig(name=model, options={"num_classes": 1004, "embedding": 256, "hidden": 512})
+    config.data.text = TextConfig(lowercase=True, most=1004, longest=17, captions=1)
+    config.data.batch_size, config.data.limit = 25, 50
+    config.optimizer = OptimizerConfig(name="adam", learning_rate=5e-3)
+    config.schedule = ScheduleConfig(name="staircase", period="1ep", factors=(decay,))
+    config.train = TrainConfig(steps="50ep", log_every="5ep", eval_every="0", save_every="0")
+    return config

@@ -16,6 +16,7 @@ from cs231n_jax.data.scenes import COLOURS, SHAPES, SIDE, SIZES
 from cs231n_jax.data.text_config import TextConfig
 from cs231n_jax.data.vocabulary import BEGIN
 from cs231n_jax.metrics import Pointing, pointing
+from cs231n_jax.metrics.pointing_score import covered
 from cs231n_jax.tasks import generation
 from cs231n_jax.train import evaluate, generate_many, snapshots
 from cs231n_jax.train.assemble import Assembly, assemble
@@ -56,7 +57,8 @@ def study(workdir: Path, quick: bool) -> Result:
     The config `scenes:attention` is trained with three seeds on 10,000 captions of 2,000 pictures of coloured shapes.
     On 400 other pictures it is looked, for each word that names a thing by its size, colour or shape, where the
     attention of that word, α_t over 8×8 places, is largest: a hit is a place that the box of the thing overlaps. Chance
-    is the mean share of the places that the box overlaps. The sentences are
+    is the mean share of the places that the box overlaps; "any thing" is what a place of one of the picture's things
+    would hit, thing and place drawn evenly, so what looking at things in whatever order gives. The sentences are
 
     "its own": the likeliest word at each step, one sentence a picture; things that it names and that are not there are
     left out, and their share of all that it names is told below;
@@ -73,12 +75,14 @@ def study(workdir: Path, quick: bool) -> Result:
     found = [_found(setting, seed, workdir) for seed in range(setting.seeds)]
     rows = []
     for which in (OWN, GIVEN):
-        each = [scored(looked[which]) for looked, _ in found]
-        by_kind = {kind: [one[kind] for one in each if kind in one] for kind in (ALL, *WORDS)}
-        rows += [_row(which, kind, some) for kind, some in by_kind.items() if some]
+        each = [(scored(looked[which]), any_thing(looked[which])) for looked, _ in found]
+        for kind in (ALL, *WORDS):
+            if some := [(hits[kind], anywhere[kind]) for hits, anywhere in each if kind in hits]:
+                rows.append(_row(which, kind, *map(list, zip(*some))))
     absent = float(np.mean([share for _, share in found]))
     numbers = {f"{row['sentences']}, {row['words']}: hits (%)": row["hits (%)"] for row in rows}
     numbers |= {f"{row['sentences']}, {row['words']}: times chance": row["times chance"] for row in rows}
+    numbers |= {f"{row['sentences']}, {row['words']}: any thing (%)": row["any thing (%)"] for row in rows}
     numbers["things named that are not there (%)"] = 100 * absent
     return Result(_figure(workdir, found[0][0][OWN]), numbers, _sentence(rows, absent), rows)
 
@@ -125,19 +129,37 @@ def things_of(words: Sequence[str], scene: embedded.Captioned) -> tuple[tuple[in
 
 def scored(looked: Looked) -> dict[str, Pointing]:
     """Of all words that name a thing, and of those of each kind that there are."""
-    named = [
-        (word, number, place, sentence.scene.made.things[thing].box)
+    side, found = int(np.sqrt(looked.alpha.shape[2])), {}
+    for kind, named in _named(looked).items():
+        boxes = np.array([looked.said[number].scene.made.things[thing].box for number, _, thing in named])
+        numbers, places, _ = (list(column) for column in zip(*named))
+        found[kind] = pointing(looked.alpha[numbers, places], boxes, (side, side), (SIDE, SIDE))
+    return found
+
+
+def any_thing(looked: Looked) -> dict[str, float]:
+    """By kind of word, the share of hits in 0 … 1 if a thing of the picture, and then a place of it, were drawn."""
+    side, found = int(np.sqrt(looked.alpha.shape[2])), {}
+    for kind, named in _named(looked).items():
+        hits = []
+        for number, _, thing in named:
+            boxes = np.array([each.box for each in looked.said[number].scene.made.things])
+            places = covered(boxes, (side, side), (SIDE, SIDE))
+            hits.append(((places & places[thing]).sum(1) / places.sum(1)).mean())
+        found[kind] = float(np.mean(hits))
+    return found
+
+
+def _named(looked: Looked) -> dict[str, list[tuple[int, int, int]]]:
+    """By kind, of each word that names a thing the numbers of its sentence, its place in it and the thing."""
+    every = [
+        (word, (number, place, thing))
         for number, sentence in enumerate(looked.said)
         for place, (word, thing) in enumerate(zip(sentence.words, sentence.things))
         if thing != NOWHERE
     ]
-    side, found = int(np.sqrt(looked.alpha.shape[2])), {}
-    for kind in (ALL, *WORDS):
-        chosen = [each for each in named if kind == ALL or each[0] in WORDS[kind]]
-        if chosen:
-            _, numbers, places, boxes = (list(column) for column in zip(*chosen))
-            found[kind] = pointing(looked.alpha[numbers, places], np.array(boxes), (side, side), (SIDE, SIDE))
-    return found
+    by_kind = {kind: [each for word, each in every if kind == ALL or word in WORDS[kind]] for kind in (ALL, *WORDS)}
+    return {kind: some for kind, some in by_kind.items() if some}
 
 
 def _found(setting: Setting, seed: int, workdir: Path) -> tuple[dict[str, Looked], float]:
@@ -178,7 +200,8 @@ def _own(assembly: Assembly, weights: Any, looks: Any, config: Config) -> tuple[
     return Looked(said, np.concatenate(alphas)), absent / max(named, 1)
 
 
-def _row(which: str, kind: str, found: list[Pointing]) -> dict[str, Any]:
+def _row(which: str, kind: str, found: list[Pointing], anywhere: list[float]) -> dict[str, Any]:
+    """`anywhere`: of each seed what `any_thing` says."""
     hits = np.array([each.score for each in found])
     chance = float(np.mean([each.chance for each in found]))
     return {
@@ -189,6 +212,7 @@ def _row(which: str, kind: str, found: list[Pointing]) -> dict[str, Any]:
         "± seeds": 100 * seeds.error(hits) if len(hits) > 1 else "",
         "chance (%)": 100 * chance,
         "times chance": float(hits.mean()) / chance,
+        "any thing (%)": 100 * float(np.mean(anywhere)),
     }
 
 
@@ -198,7 +222,8 @@ def _sentence(rows: list[dict[str, Any]], absent: float) -> str:
         spread = f" ± {row['± seeds']:.1f}" if row["± seeds"] != "" else ""
         told.append(
             f"of the words of {row['sentences']} sentences that name a thing {row['hits (%)']:.1f}{spread} % are hits, "
-            f"{row['times chance']:.1f} times chance"
+            f"{row['times chance']:.1f} times chance, where any thing of the picture would be one in "
+            f"{row['any thing (%)']:.1f} %"
         )
     hits = "; ".join(told)
     return f"O{hits[1:]}. Of the things in its own sentences {100 * absent:.1f} % are not there."

@@ -105,7 +105,9 @@ def test_frames_are_refused_where_no_clips_are_read(name):
 
 
 def test_image_size_is_refused_where_nothing_is_resized():
-    with pytest.raises(ValueError, match="image_size is for folders of images and TFDS sets; set it to 0 for digits"):
+    with pytest.raises(
+        ValueError, match=r"image_size is for folders of images, captions .* and TFDS sets; set it to 0 for digits"
+    ):
         data.open_source(data.DataConfig(image_size=32), "train")
 
 

@@ -141,6 +141,17 @@ def test_long_captions_are_counted_and_kept_in_evaluation():
         opened("scenes:20", longest=2)
 
 
+def test_the_first_captions_of_each_picture_can_be_trained_on_alone():
+    whole, source = opened("scenes:20"), opened("scenes:20", captions=2)
+    assert source.texts["target"] == tuple(text for i, text in enumerate(whole.texts["target"]) if i % 5 < 2)
+    assert source.owner.tolist() == [i // 2 for i in range(40)]
+    assert source.noticed == {"captions behind the first 2 of a picture left out": 60}
+    assert source.info.vocabularies == whole.info.vocabularies
+    assert len(opened("scenes:20", "eval", captions=2)) == 20
+    both = opened("scenes:20", longest=9, captions=2)
+    assert len(both) + both.noticed["captions of more than 9 tokens left out"] == 40
+
+
 def test_an_answer_that_training_has_not_stays_in_evaluation():
     source = opened("scene_questions:40")
     config, asked = data.DataConfig(name="made", text=TextConfig(answers=2)), data.pictured.Asked

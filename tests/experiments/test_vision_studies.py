@@ -7,7 +7,7 @@ import pytest
 
 from cs231n_jax.data import DataConfig
 from cs231n_jax.data.scene_language import TYPES
-from cs231n_jax.data.scenes import COLOURS, SHAPES
+from cs231n_jax.data.scenes import COLOURS, SHAPES, Scene, Thing
 from cs231n_jax.metrics import Pointing
 from experiments.configs import scenes as recipe
 from experiments.studies import pointing, vqa
@@ -78,6 +78,20 @@ def test_attention_on_the_thing_is_a_hit_for_every_kind_of_word():
 
 
 def test_hits_are_means_over_seeds_with_their_error():
-    row = pointing._row("given", "all", [Pointing(1.0, 0.25, 10), Pointing(0.5, 0.25, 12)])
+    row = pointing._row("given", "all", [Pointing(1.0, 0.25, 10), Pointing(0.5, 0.25, 12)], [0.2, 0.3])
     assert (row["hits (%)"], row["± seeds"], row["times chance"], row["number"]) == pytest.approx((75, 25, 3, 11))
-    assert pointing._row("given", "all", [Pointing(1.0, 0.25, 10)])["± seeds"] == ""
+    assert row["any thing (%)"] == pytest.approx(25)
+    assert pointing._row("given", "all", [Pointing(1.0, 0.25, 10)], [0.2])["± seeds"] == ""
+
+
+def test_any_thing_of_the_picture_hits_the_named_one_once_in_so_many_and_where_they_share_a_place():
+    said = sentences()
+    found = pointing.any_thing(pointing.Looked(said, np.zeros((40, 14, 64))))
+    assert set(found) == {"all", "size", "colour", "shape"}
+    shares = [1 / len(each.scene.made.things) for each in said for thing in each.things if thing >= 0]
+    assert found["all"] == pytest.approx(np.mean(shares))  # no two things of a scene share a place
+    assert 1 / 6 < found["all"] < 1 / 3
+    close = Scene((Thing("large", "red", "disk", 7, 7), Thing("large", "blue", "disk", 11, 7)), 0)
+    pictured = said[0].scene._replace(made=close)
+    both = pointing.Looked([pointing.Said(pictured, ("red", "the"), (0, -1))], np.zeros((1, 2, 64)))
+    assert pointing.any_thing(both) == pytest.approx({"all": (1 + 4 / 6) / 2, "colour": (1 + 4 / 6) / 2})

@@ -1,5 +1,7 @@
 """Answers to all questions of a split, and the page of where each hop looked."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -67,6 +69,9 @@ def test_each_question_gets_the_likeliest_answer_and_each_type_its_share(answere
     assert found.accuracy.score == pytest.approx(right.mean())
     assert found.prior.score == np.mean([label == source.info.classes[0] for label in source.texts["label"]])
     assert found.noticed == {"questions of more than 8 tokens cut": 4}
+    kept = json.loads(found.path.read_text())
+    assert (kept["accuracy"], kept["prior"]) == (found.accuracy._asdict(), found.prior._asdict())
+    assert (kept["snapshot"], kept["split"], kept["noticed"]) == (1, "test", found.noticed)
     assert found.accuracy.unknown == sum(label not in source.info.classes for label in source.texts["label"])
 
 
@@ -104,6 +109,7 @@ def test_decode_prints_the_shares_and_writes_the_page(workdir, answered, tmp_pat
     assert (done.returncode, done.stderr) == (0, "")
     assert "VQA accuracy|answers:1|normalized" in done.stdout
     assert "# 4 questions of more than 8 tokens cut" in done.stdout
+    assert f"# {answered[0].path}" in done.stdout
     assert all(f"{100 * share:.2f}" in done.stdout for share in answered[0].accuracy.by_type.values())
     assert (tmp_path / "b.html").read_text(encoding="utf-8") == answered[1].read_text(encoding="utf-8")
     done = run("decode", f"--workdir={workdir}", "--split=test", "--beam=3")
