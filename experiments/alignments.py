@@ -28,7 +28,10 @@ _SPLIT = flags.DEFINE_string("split", "test", "Of the run's data.")
 _COUNT = flags.DEFINE_integer("count", 10, "How many sentences.", lower_bound=1)
 _BEAM = flags.DEFINE_integer("beam", 5, "Width of the search.", lower_bound=1)
 _LENGTH = flags.DEFINE_integer("length", 100, "The most tokens of a translation.", lower_bound=1)
+_WORDS = flags.DEFINE_bool("source_words", True, "Show the source; false: count its places, where it may not be shown.")
 _PNG = flags.DEFINE_string("png", None, "The picture to be written; default: alignments.png in the run directory.")
+
+Alignment = tuple[list[str], list[str], np.ndarray]  # a source, its translation, the weights [target, source]
 
 
 def main() -> None:
@@ -43,6 +46,7 @@ def main() -> None:
     examples = assembly.eval_source[np.arange(min(_COUNT.value, len(assembly.eval_source)))]
     settings = generate_many.Settings(_BEAM.value, _LENGTH.value)
     found = aligned(assembly.task, weights, examples, settings)
+    found = found if _WORDS.value else numbered(found)
     path = draw(Path(_PNG.value) if _PNG.value else workdir / "alignments.png", found)
     for number, (_, target, alpha) in enumerate(found, 1):
         print(f"sentence {number}: {len(target)} tokens, {np.mean(alpha.max(1)):.2f} of the weight in one place")
@@ -51,7 +55,7 @@ def main() -> None:
 
 def aligned(
     task: Translation, weights: Any, examples: dict[str, np.ndarray], settings: generate_many.Settings
-) -> list[tuple[list[str], list[str], np.ndarray]]:
+) -> list[Alignment]:
     """Of each example its source, its best translation, both as pieces of text, and the weights [target, source]."""
     how = generation.of(task)
     source, lengths = examples["source"], examples["source_length"]
@@ -64,13 +68,18 @@ def aligned(
     return [(pieces(task.source, s[:n]), pieces(task.target, y[:m]), alpha[:m, :n]) for s, n, y, m, alpha in rows]
 
 
+def numbered(found: list[Alignment]) -> list[Alignment]:
+    """The same with the places of the source, from 1, for its words."""
+    return [([str(place) for place in range(1, len(source) + 1)], target, alpha) for source, target, alpha in found]
+
+
 def pieces(words: Vocabulary, tokens: np.ndarray) -> list[str]:
     """What each token stands for."""
     special = {number: name for name, number in words.specials.items()}
     return [special.get(int(token)) or words.decode([token]).strip() for token in tokens]
 
 
-def draw(path: Path, found: list[tuple[list[str], list[str], np.ndarray]]) -> Path:
+def draw(path: Path, found: list[Alignment]) -> Path:
     """All sentences, two side by side."""
     figure, axes = drawing.canvas(-(-len(found) // 2), 2, 4.6, 3.6)
     for axis, (source, target, alpha) in zip(axes, found):

@@ -99,7 +99,7 @@ def families_table(workdir: Path, quick: bool) -> Result:
     root = workdir / "families_table"
     times = _times(setting, root)
     found = {name: [_finding(setting, root, name, seed) for seed in range(setting.seeds)] for name in setting.families}
-    rows = sorted((_row(setting, name, times[name], found[name]) for name in setting.families), key=lambda r: r[ERROR])
+    rows = _rows(setting, times, found)
     numbers = {f"{r['family']}: {key}": float(value) for r in rows for key, value in list(r.items())[2:]}
     numbers = {key: value for key, value in numbers.items() if np.isfinite(value)}  # one seed has no error
     return Result(_figure(workdir, rows), numbers, _sentence(setting, rows, root), rows)
@@ -117,6 +117,15 @@ def train(workdir: Path, quick: bool, chosen: Sequence[str]) -> list[str]:
         else:
             told.append(f"{label}: test error {_finding(setting, root, *runs[label])[ERROR]:.2f} %")
     return told
+
+
+def recorded(root: Path) -> list[dict[str, Any]]:
+    """The table's rows of the families whose findings lie in a folder, whatever seeds they have; nothing is trained."""
+    if not (root / "update.json").exists():
+        return []
+    runs = {name: sorted(root.glob(f"{name.replace(' ', '_')}_seed*.json")) for name in FULL.families}
+    found = {name: [record.read_json(path)["ways"] for path in paths] for name, paths in runs.items() if paths}
+    return _rows(FULL, record.read_json(root / "update.json")["ways"], found)
 
 
 def _times(setting: Setting, root: Path) -> Mapping[str, float]:
@@ -207,6 +216,10 @@ def _error(setting: Setting, name: str, updates: int, seed: int, workdir: Path) 
     return {ERROR: 100 * (1 - result["eval"]["accuracy"]), "seconds": result["train_seconds"]}
 
 
+def _rows(setting: Setting, times: Mapping[str, float], found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return sorted((_row(setting, name, times[name], found[name]) for name in found), key=lambda row: row[ERROR])
+
+
 def _row(setting: Setting, name: str, seconds: float, found: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     errors, family = long_runs.errors(found, ERROR), FAMILIES[name]
     return {
@@ -217,6 +230,7 @@ def _row(setting: Setting, name: str, seconds: float, found: Sequence[Mapping[st
         "parameters": registry.parameter_count(family.model, **{"num_classes": 10, **family.options}),
         "processor seconds an update": seconds,
         "updates": _updates(setting, seconds),
+        "seeds": len(found),
     }
 
 

@@ -32,6 +32,9 @@ def test_the_picture_shows_the_weights_of_each_word(tmp_path):
         _, wanted = reference.translator(plain, examples["source"][i, :length], fed[:-1], "gru", "additive")
         np.testing.assert_allclose(alpha, wanted, atol=1e-4)
     assert alignments.draw(tmp_path / "a.png", found).read_bytes().startswith(b"\x89PNG")
+    (places, target, alpha), *_ = alignments.numbered(found)
+    assert places == [str(place) for place in range(1, len(found[0][0]) + 1)]
+    assert (target, alpha.tobytes()) == (found[0][1], found[0][2].tobytes())
 
 
 def _plain(tree):

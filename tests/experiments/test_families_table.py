@@ -62,12 +62,21 @@ def test_updates_and_runs_are_done_alone_and_found_again(tmp_path, trained):
     ]
     assert len(train(tmp_path, False, ["all"])) == 6
     assert len(trained) == 6
+    found = families_table.recorded(tmp_path / "families_table")
+    assert [(row["family"], row["error (%)"], row["updates"], row["seeds"]) for row in found] == [
+        ("ResNet", 32, 2400, 3),
+        ("VGG", 33, 600, 3),
+    ]
+    (tmp_path / "families_table" / "VGG_seed0.json").unlink()
+    assert families_table.recorded(tmp_path / "families_table")[1]["seeds"] == 2
+    assert families_table.recorded(tmp_path) == []
     with pytest.raises(ValueError, match=r"no run is called 'VGG_seed3' \(did you mean VGG_seed"):
         train(tmp_path, False, ["VGG_seed3"])
 
 
 def test_an_accelerator_takes_the_updates_of_a_cpu_and_computes_in_full_precision(tmp_path, monkeypatch):
     train = studies.trainings()["families_table"]
+    monkeypatch.setattr(families_table, "_seconds", lambda setting, name: 1.0)
     train(tmp_path, True, ["updates"])
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     with pytest.raises(ValueError, match=r"measured on a CPU: run .* --runs=updates` there, and put its .*update"):
