@@ -107,6 +107,22 @@ def captions() -> str:
     return pages.markdown(header, cells)
 
 
+def answers() -> str:
+    """Right answers of recorded runs by type of question, and those of the commonest answer of training."""
+    found = {}
+    for run in RUNS:
+        if run.name and (path := PINNED / run.name / "answers.json").exists():
+            found[run] = record.read_json(path)
+    kinds = list(dict.fromkeys(kind for each in found.values() for kind in each["accuracy"]["by_type"]))
+    priors = {f"the commonest answer, {run.data}": each["prior"] for run, each in found.items()}
+    shares = {**priors, **{run.config: each["accuracy"] for run, each in found.items()}}
+    cells = [
+        [name, _share(share["score"]), *(_share(share["by_type"].get(kind)) for kind in kinds)]
+        for name, share in shares.items()
+    ]
+    return pages.markdown(["config", "all", *kinds], cells)
+
+
 def speed() -> str:
     """A train step and its compilation beside plain flax and optax, from the page of the families."""
     own = [row for row in pages.read(PAGES / "families.md")[1] if row["program"] == "cs231n_jax"]
@@ -133,6 +149,7 @@ def optimizers() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "results": results,
     "captions": captions,
+    "answers": answers,
     "speed": speed,
     "startup": startup,
     "optimizers": optimizers,
@@ -193,6 +210,10 @@ def _score(found: dict[str, float], folder: Path) -> str:
 
 def _error(accuracy: float) -> str:
     return f"{100 * (1 - accuracy):.2f} %"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
 
 
 def _percent(number: str) -> str:

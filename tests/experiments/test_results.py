@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from cs231n_jax.train import record
 from experiments import pages, performance, results
 
 ROOT = Path(__file__).parents[2]
@@ -52,3 +53,25 @@ def test_a_page_is_read_as_it_was_written(tmp_path):
 def test_every_recorded_run_has_a_row():
     recorded = {path.parent.name for path in results.PINNED.glob("*/result.json")}
     assert recorded == {run.name for run in results.RUNS if run.name}
+
+
+def test_answers_are_a_row_a_run_by_type_beside_the_commonest_of_each_data(tmp_path, monkeypatch):
+    runs = [results.Run(f"{name}:b", data, "–", name) for name, data in (("a", "x"), ("b", "x"), ("c", "y"), ("d", ""))]
+    by_type = ({"count": 0.5, "colour": 0.25}, {"count": 0.5, "colour": 1.0}, {"other": 0.125})
+    for run, found in zip(runs, by_type):
+        (tmp_path / run.name).mkdir()
+        prior = {"score": 0.1, "by_type": dict.fromkeys(found, 0.1)}
+        record.write_json(
+            tmp_path / run.name / "answers.json", {"accuracy": {"score": 0.3, "by_type": found}} | {"prior": prior}
+        )
+    monkeypatch.setattr(results, "PINNED", tmp_path)
+    monkeypatch.setattr(results, "RUNS", tuple(runs))
+    assert results.answers().splitlines() == [
+        "| config | all | count | colour | other |",
+        "| --- | --- | --- | --- | --- |",
+        "| the commonest answer, x | 10.0 % | 10.0 % | 10.0 % | – |",
+        "| the commonest answer, y | 10.0 % | – | – | 10.0 % |",
+        "| a:b | 30.0 % | 50.0 % | 25.0 % | – |",
+        "| b:b | 30.0 % | 50.0 % | 100.0 % | – |",
+        "| c:b | 30.0 % | – | – | 12.5 % |",
+    ]
