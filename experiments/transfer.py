@@ -40,6 +40,12 @@ _NORMALIZE = flags.DEFINE_enum_class("normalize", Normalization(_ORIGIN.normaliz
 _SIZE = flags.DEFINE_integer("image_size", 0, "Side of all images; 0: as in the study, 32.", lower_bound=0)
 _FEW = flags.DEFINE_integer("few", 1, "Stages that finetune_few trains, from the last.", lower_bound=1)
 _FACTOR = flags.DEFINE_float("factor", FACTOR, "Of the rate for given weights.", lower_bound=0.0)
+_RATE = flags.DEFINE_float(
+    "learning_rate",
+    0.0,
+    "Of new weights; 0: as in the study, 0.2 beside given ones, 0.1 from scratch.",
+    lower_bound=0.0,
+)
 _UPDATES = flags.DEFINE_integer("updates", 0, "Updates of every training; 0: as in the study.", lower_bound=0)
 _PAGES = flags.DEFINE_string("pages", "", "A folder for the page of the study, of what is measured here.")
 
@@ -57,7 +63,10 @@ def main() -> None:
     origin = _origin()
     updates = dict.fromkeys(amounts, _UPDATES.value) if _UPDATES.value else transfer.UPDATES
     setting = transfer.Setting(
-        origin, targets, amounts, ways, _SEEDS.value, updates, few=_FEW.value, factor=_FACTOR.value
+        *(origin, targets, amounts, ways, _SEEDS.value, updates),
+        few=_FEW.value,
+        factor=_FACTOR.value,
+        rate=_RATE.value,
     )
     workdir = Path(_WORKDIR.value)
     start = time.perf_counter(), time.process_time()

@@ -33,6 +33,7 @@ Say = Callable[[str], None]
 RATES = {True: 0.2, False: 0.1}  # of new weights beside given ones, which learn at a tenth of it; from scratch
 UPDATES = {LITTLE: 120, MUCH: 250}
 BATCHES = {LITTLE: 32, MUCH: 64}
+TIMES = ("seconds", "processor_seconds")  # of a finding: by the clock, of the processor
 
 
 class Origin(NamedTuple):
@@ -61,6 +62,7 @@ class Setting(NamedTuple):
     updates: Mapping[str, int] = UPDATES
     few: int = 1
     factor: float = transfers.FACTOR
+    rate: float = 0.0  # of new weights; 0: that of `RATES`
 
 
 def of_run(workdir: Path) -> Origin:
@@ -103,9 +105,9 @@ def study(workdir: Path, quick: bool) -> Result:
     scratch, reach with more updates is not measured here. And a stage gives 256 numbers (stage2 128), the top 64: a
     part of what "probe_stages" gains on "probe_top" may be that width.
 
-    What is found is kept: the time below is that of the call that printed this page, and the sum over all calls is in
-    the last sentence. "±" is the standard error over the seeds. An advice is confirmed by a target where no other way
-    is better by more than two standard errors of the difference over the seeds.
+    What is found is kept: the time below is that of the call that printed this page, and the sum over all calls, but
+    for what was killed, is in the last sentence. "±" is the standard error over the seeds. An advice is confirmed by a
+    target where no other way is better by more than two standard errors of the difference over the seeds.
 
     Reference: Yosinski et al. 2014, "How transferable are features in deep neural networks?"; Kornblith et al. 2019,
     "Do Better ImageNet Models Transfer Better?".
@@ -197,6 +199,8 @@ def _seed(
         path = workdir / f"seed{seed}_probes.json"
         every = seeds.kept(path, essence, partial(_timed, partial(_probed, setting.origin, data, say)))
         found |= {way.value: every[way.value] for way in asked}
+        both = {name: every[Transfer.PROBE_TOP.value][name] for name in ("images", "tests", *TIMES)}
+        found[asked[0].value] = {**found[asked[0].value], **both}
     for way in rest:
         path = workdir / f"seed{seed}_{way.value}.json"
         run, model_shapes = _config(setting, target, amount, seed, data, way)
@@ -204,6 +208,7 @@ def _seed(
             say(f"{data.name} {way.value}: {line}")
         place = workdir / f"seed{seed}_{way.value}"
         more = {**essence, "few": setting.few, "factor": setting.factor, "updates": setting.updates[amount]}
+        more |= {"rate": setting.rate} if setting.rate else {}
         found |= seeds.kept(path, more, partial(_timed, partial(_trained, way, run, place)))
         say(f"{data.name} {way.value}: {found[way.value]['accuracy']:.2%}")
     return found
@@ -213,7 +218,7 @@ def _timed(measure: Callable[[], dict[str, dict[str, Any]]]) -> dict[str, dict[s
     """With the seconds that it took, by the clock and of the processor, beside the first way."""
     start = time.perf_counter(), time.process_time()
     found = measure()
-    took = {"seconds": time.perf_counter() - start[0], "processor_seconds": time.process_time() - start[1]}
+    took = dict(zip(TIMES, (time.perf_counter() - start[0], time.process_time() - start[1])))
     first, *rest = found
     return {first: {**found[first], **took}, **{way: found[way] for way in rest}}
 
@@ -235,7 +240,7 @@ def _config(
         seed=seed,
         model=ModelConfig(name=origin.model, options=options),
         data=dataclasses.replace(data, batch_size=batch, eval_batch_size=250, augment=target.augment),
-        optimizer=OptimizerConfig(name="momentum", learning_rate=RATES[begins], weight_decay=1e-4),
+        optimizer=OptimizerConfig(name="momentum", learning_rate=setting.rate or RATES[begins], weight_decay=1e-4),
         schedule=ScheduleConfig(name="cosine"),
         train=TrainConfig(steps=str(setting.updates[amount]), log_every="25%", eval_every="0", save_every="50%"),
         snapshots=SnapshotConfig(keep=1),

@@ -62,7 +62,7 @@ def rows(targets: Mapping[str, Target], found: Found) -> list[dict[str, Any]]:
         similar = targets[name].similar
         advised = ADVICE[similar, amount][0].value
         best = max(one.mean() for one in values.values())
-        sizes = by_seed[0].get(Transfer.PROBE_TOP.value, {})
+        sizes = next((one for one in by_seed[0].values() if "images" in one), {})
         for way, own in values.items():
             marks = [*(["advised"] if way == advised else []), *(["best"] if own.mean() == best else [])]
             made.append(

@@ -147,6 +147,7 @@ def test_weights_of_grey_images_get_grey_ones(tmp_path):
     setting = transfer.Setting(origin, QUICK, (LITTLE,), ways, seeds=1, updates={LITTLE: 2})
     (found,) = transfer.measured(setting, tmp_path / "work", told.append)["digits", LITTLE]
     assert list(found) == [way.value for way in ways]
+    assert {"images", "tests", *transfer.TIMES} <= set(found["probe_stages"])  # which are those of both kinds of probes
     assert "repeated in three channels, but in one channel, grey, as the weights know images" in told[0]
 
 
