@@ -6,6 +6,7 @@ the derivative of that, written by hand: `time_loop` runs it over a sequence and
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -119,9 +120,9 @@ def product(left: Array, right: Array) -> Array:
     return lax.dot_general(left, right, contracted, preferred_element_type=at_least_float32(left.dtype))
 
 
-def over(bias: Array, like: Array) -> Array:
-    """Repeat a bias over the leading axes of `like`, in its dtype."""
-    return lax.broadcast_in_dim(bias.astype(like.dtype), like.shape, (like.ndim - 1,))
+def over(bias: Array, like: Array, axis: int = -1) -> Array:
+    """Repeat a bias over all axes of `like` but this one, in its dtype."""
+    return lax.broadcast_in_dim(bias.astype(like.dtype), like.shape, (axis % like.ndim,))
 
 
 def advance(cell: Cell, z: Array, state: tuple[Array, ...], hidden: Array, hidden_bias: Array | None) -> tuple:
@@ -165,22 +166,22 @@ def _rnn_backward(saved: None, state: tuple, new: tuple, d: tuple) -> tuple:
     return d[0] * (1 - new[0] * new[0]), (None,)
 
 
-def _lstm_forward(z: Array, u: Array, state: tuple) -> tuple:
-    scale = np.repeat(np.array([0.5, 0.5, 0.5, 1.0], z.dtype), state[1].shape[-1])
-    half, rest = over(jnp.asarray(scale), z), over(jnp.asarray(1 - scale), z)
+def _lstm_forward(z: Array, u: Array, state: tuple, axis: int = -1) -> tuple:
+    scale = np.repeat(np.array([0.5, 0.5, 0.5, 1.0], z.dtype), state[1].shape[axis])
+    half, rest = over(jnp.asarray(scale), z, axis), over(jnp.asarray(1 - scale), z, axis)
     gates = jnp.tanh((z + u) * half) * half + rest  # the last of the four parts: tanh itself
-    i, f, o, g = jnp.split(gates, 4, -1)
+    i, f, o, g = jnp.split(gates, 4, axis)
     c = f * state[1] + i * g
     return (o * jnp.tanh(c), c), gates
 
 
-def _lstm_backward(gates: Array, state: tuple, new: tuple, d: tuple) -> tuple:
-    i, f, o, g = jnp.split(gates, 4, -1)
+def _lstm_backward(gates: Array, state: tuple, new: tuple, d: tuple, axis: int = -1) -> tuple:
+    i, f, o, g = jnp.split(gates, 4, axis)
     dh, dc = d
     squashed = jnp.tanh(new[1])  # once more rather than kept
     dc = dc + dh * o * (1 - squashed * squashed)
     parts = dc * g * i * (1 - i), dc * state[1] * f * (1 - f), dh * squashed * o * (1 - o), dc * i * (1 - g * g)
-    return jnp.concatenate(parts, -1), (None, dc * f)
+    return jnp.concatenate(parts, axis), (None, dc * f)
 
 
 def _gru_forward(z: Array, u: Array, state: tuple) -> tuple:
@@ -208,4 +209,5 @@ def _gru_into_hidden(dz: Array, saved: Array) -> Array:
 
 RNN = Cell(1, _rnn_forward, _rnn_backward, _same)
 LSTM = Cell(4, _lstm_forward, _lstm_backward, _same)
+LSTM_TURNED = Cell(4, functools.partial(_lstm_forward, axis=0), functools.partial(_lstm_backward, axis=0), _same)
 GRU = Cell(3, _gru_forward, _gru_backward, _gru_into_hidden)

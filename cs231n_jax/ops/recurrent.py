@@ -13,6 +13,7 @@ cannot be raised on a device.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Integer
 
-from cs231n_jax.ops import cells, time_loop
+from cs231n_jax.ops import cells, time_loop, turned_loop
 from cs231n_jax.ops.cells import Cell, GruWeights, LstmState, Weights
 from cs231n_jax.ops.precision import at_least_float32
 
@@ -224,8 +225,18 @@ def _run(
             raise ValueError(f"lengths have shape {lengths.shape}; {n} sequences need [{n}], one length each.")
         live = lax.broadcasted_iota(lengths.dtype, (steps, n), 0) < lax.broadcast_in_dim(lengths, (steps, n), (1,))
         x = _kept(live, x)
-    y, last = time_loop.run(cell, reverse, x, live, weights, tuple(state))
+    y, last = _looped(cell, reverse, x, live, weights, tuple(state))
     return jnp.swapaxes(y if live is None else _kept(live, y), 0, 1), last
+
+
+def _looped(
+    cell: Cell, reverse: bool, x: Array, live: Array | None, weights: time_loop.Weights, state: tuple[Array, ...]
+) -> tuple[Array, tuple[Array, ...]]:
+    run = functools.partial(time_loop.run, cell, reverse)
+    if not turned_loop.suits(cell, x, weights):
+        return run(x, live, weights, state)
+    turned = functools.partial(turned_loop.run, reverse)
+    return lax.platform_dependent(x, live, weights, state, cpu=turned, default=run)
 
 
 def _looked_up(x: Array, weights: time_loop.Weights) -> tuple[Array, time_loop.Weights]:
