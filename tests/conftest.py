@@ -7,7 +7,11 @@ import jax
 import jaxtyping
 import pytest
 from absl import flags
+from jax._src import compiler
 
+from experiments import allocator
+
+allocator.collect_rarely()  # as the programs do: tracing makes many objects, and keeps them
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -31,11 +35,28 @@ def x64():
 
 
 @pytest.fixture
-def optimised():
+def optimised(emitters):
     """Programs as users have them, for the length of one test."""
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture
+def emitters(monkeypatch):
+    """XLA's emitters of fusions, for the length of one test.
+
+    Without them (see QUICK) what several outputs of a fusion need is computed for each of them again: a search within a
+    search then compiles for hours, and what a comparison expects to be equal is rounded twice.
+    """
+    options = compiler.get_compile_options
+
+    def with_emitters(*arguments, env_options_overrides=None, **others):
+        overrides = {**(env_options_overrides or {}), "xla_cpu_use_fusion_emitters": True}
+        return options(*arguments, env_options_overrides=overrides, **others)
+
+    if "xla_cpu_use_fusion_emitters" in os.environ.get("XLA_FLAGS", ""):
+        monkeypatch.setattr(compiler, "get_compile_options", with_emitters)
 
 
 @pytest.fixture
@@ -67,14 +88,16 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items):
-    """The longest files first, all others in their order."""
+    """The longest files first, all others in their order; and all is imported now."""
     rank = {name: i for i, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(rank)))
+    gc.freeze()  # what is imported stays: the collector need not look at it after every file
 
 
-# Without splitting and inlining kernels XLA:CPU compiles a gradient in a fifth less time. Its emitters of fusions stay:
-# without them one program took over half an hour. Flags of jaxlib 0.10, which later ones do not know.
+# What XLA:CPU spends most of its compile time on is how it fuses, splits and inlines kernels, not what they compute:
+# without, a gradient compiles in a quarter of the time. Flags of jaxlib 0.10, which later ones do not know.
 QUICK = (
+    "--xla_cpu_use_fusion_emitters=false",
     "--xla_llvm_force_inline_before_split=false",
     "--xla_cpu_parallel_codegen_split_count=1",
 )

@@ -45,15 +45,13 @@ def drawn(row):
 def trained(row):
     """Of one training batch: the names of the features in order, the features, the new state, the batch's moments."""
     (params, state), x = drawn(row)
-    names = []
+    names, asking = [], {"batch_moments": {}} if "batch_stats" in state else {}
 
     def run(params, state, x, key):
-        run = functools.partial(functional.apply, row.model(), params, train=True, method="features")
-        features, new = run(state, x, key=key)
+        apply = functools.partial(functional.apply, row.model(), train=True, method="features")
+        features, new = apply(params, {**state, **asking}, x, key=key)
         names.extend(features)
-        if "batch_stats" not in state:
-            return features, new, {}
-        return features, new, run({**state, "batch_moments": {}}, x, noise=False)[1]["batch_moments"]
+        return features, new, new.pop("batch_moments", {})
 
     return names, *jax.jit(run)(params, state, x, jax.random.key(0))
 

@@ -8,6 +8,7 @@ import pytest
 from cs231n_jax.ops import colour
 from tests.references import augment as reference
 
+pytestmark = pytest.mark.usefixtures("emitters")
 KEY = jax.random.key(0)
 ADJUSTMENTS = ["brightness", "contrast", "saturation", "hue"]
 

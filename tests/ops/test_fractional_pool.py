@@ -17,6 +17,7 @@ from cs231n_jax.ops import fractional_pool as fractional
 from tests.golden import make_fractional_pool as golden
 from tests.references import pool as reference
 
+pytestmark = pytest.mark.usefixtures("emitters")
 PAIRS = [(size, out) for size in range(3, 41) for out in range(1, size) if size < 2 * out]
 KINDS = {"disjoint": False, "overlapping": True}
 CASES = list(itertools.product(KINDS.values(), ("random", "pseudorandom"), ("batch", "row")))
