@@ -1,8 +1,10 @@
 """The programs, each in a process of its own that begins with their imports done: most of what starting one costs."""
 
+import atexit
 import multiprocessing
 import os
 import runpy
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -20,17 +22,59 @@ PROCESSES.set_forkserver_preload(
 )
 
 
+def ready() -> None:
+    """Wait for the imports of the server that starts processes: whoever looks at a clock next does not count them."""
+    process = PROCESSES.Process(target=_nothing)
+    process.start()
+    process.join()
+
+
+def _nothing() -> None:
+    """What a process does that is to show that one can be started."""
+
+
+class Started:
+    """`python -m experiments.PROGRAM WORDS…` at the root of the repository, under way."""
+
+    def __init__(self, program: str, *words: object):
+        self.words, self._folder = [program, *map(str, words)], tempfile.TemporaryDirectory()
+        self._printed = [Path(self._folder.name) / name for name in ("out", "err")]
+        given = (program, self.words[1:], *self._printed, dict(os.environ))
+        self._process = PROCESSES.Process(target=_become, args=given)
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid or 0
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.is_alive()
+
+    def send(self, number: signal.Signals) -> None:
+        """A signal, if it still runs."""
+        if self.runs:
+            os.kill(self.pid, number)
+
+    def end(self, seconds: float = 300) -> CompletedProcess:
+        """Its end, with what it printed. To be called once, also of a process that was killed."""
+        self._process.join(seconds)
+        late = self.runs
+        if late:
+            self._process.kill()
+            self._process.join()
+        texts = [path.read_text() if path.exists() else "" for path in self._printed]
+        self._folder.cleanup()
+        if late:
+            raise TimeoutError(f"{' '.join(self.words)} is not at its end after {seconds} s")
+        return CompletedProcess(self.words, self._process.exitcode or 0, *texts)
+
+
 def run(program: str, *words: object) -> CompletedProcess:
-    """The end of `python -m experiments.PROGRAM WORDS…` at the root of the repository, with what it printed."""
-    with tempfile.TemporaryDirectory() as folder:
-        out, err = (Path(folder) / name for name in ("out", "err"))
-        process = PROCESSES.Process(target=_become, args=(program, [*map(str, words)], out, err, dict(os.environ)))
-        process.start()
-        process.join(300)
-        if process.is_alive():
-            process.kill()
-            raise TimeoutError(f"{program} {' '.join(map(str, words))} is not at its end after 300 s")
-        return CompletedProcess([program, *words], process.exitcode, out.read_text(), err.read_text())
+    """The end of a program, with what it printed."""
+    return Started(program, *words).end()
 
 
 def as_users_have(function: Callable[[], Any]) -> Any:
@@ -55,11 +99,36 @@ def _tell(function: Callable[[], Any], sending: Connection) -> None:
         sending.send(function())
 
 
+def launched(words: list[str], log: Path, supervised: bool) -> None:
+    """`python launch/multihost.py WORDS…` with four devices, in this process; what it prints goes to a file.
+
+    Args:
+        words: its arguments.
+        log: the file.
+        supervised: start the child that the launcher watches, which has all imports before it; False: be that child.
+    """
+    os.environ["JAX_NUM_CPU_DEVICES"] = "4"
+    jax.config.update("jax_num_cpu_devices", 4)
+    if not supervised:
+        os.environ["CS231N_JAX_SUPERVISOR"] = str(os.getppid())
+    _print_to(log, log)
+    os.chdir(ROOT)
+    sys.argv = ["launch/multihost.py", *words]
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    finally:
+        atexit._run_exitfuncs()  # jax takes leave of the other processes there; a forked process runs none by itself
+
+
+def _print_to(out: Path, err: Path) -> None:
+    for stream, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), stream)
+
+
 def _become(program: str, words: list[str], out: Path, err: Path, environment: dict[str, str]) -> None:
     os.environ.clear()
     os.environ.update(environment)
-    for stream, path in ((1, out), (2, err)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), stream)
+    _print_to(out, err)
     os.chdir(ROOT)
     sys.argv = [program, *words]
     runpy.run_module(f"experiments.{program}", run_name="__main__", alter_sys=True)

@@ -3,7 +3,6 @@
 import json
 import random
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from cs231n_jax.train import record, snapshots
 from cs231n_jax.train.evaluate import CUT
-from tests.programs import ROOT, run
+from tests.programs import Started, run
 
 SHORT = (
     "--config.model.options.width=4",
@@ -26,9 +25,8 @@ SHORT = (
 ALONE = ("--config.schedule.name=constant", "--config.snapshots.members=0")
 
 
-def start(workdir: Path, *flags: str, program: str = "train") -> subprocess.Popen:
-    command = [sys.executable, "-m", f"experiments.{program}", f"--workdir={workdir}", *flags]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+def start(workdir: Path, *flags: str, program: str = "train") -> Started:
+    return Started(program, f"--workdir={workdir}", *flags)
 
 
 def finish(workdir: Path, *flags: str) -> str:
@@ -60,15 +58,15 @@ def undisturbed(tmp_path_factory):
     return workdir, time.monotonic() - before - compiling
 
 
-def kill_when_saving(process: subprocess.Popen, workdir: Path, skip: int) -> bool:
+def kill_when_saving(process: Started, workdir: Path, skip: int) -> bool:
     """SIGKILL as soon as the (skip + 1)-th save is being written; False if the process ended before."""
     seen: set[str] = set()
-    while process.poll() is None:
+    while process.runs:
         seen |= {p.name for p in (workdir / "snapshots").glob(".writing_*")} if workdir.exists() else set()
         if len(seen) > skip:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            process.send(signal.SIGKILL)
             return True
+        time.sleep(0.001)
     return False
 
 
@@ -80,13 +78,13 @@ def kill_repeatedly(workdir: Path, seconds: float, kills: int, *flags: str) -> l
         process = start(workdir, *flags)
         if i % 3 == 0:
             done.append(f"in a save: {kill_when_saving(process, workdir, moments.randrange(2))}")
+            process.end()
         else:
             delay = moments.uniform(0.25, 0.95) * seconds
             time.sleep(delay)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            process.send(signal.SIGKILL)
+            process.end()
             done.append(f"after {delay:.2f} s: step {snapshots.latest_good(workdir)}")
-        process.stdout.close()
     finish(workdir, *flags)
     return done
 
@@ -108,12 +106,12 @@ def test_each_signal_saves_and_asks_to_be_continued(undisturbed, tmp_path):
         before = metrics.read_text().count("\n") if metrics.exists() else 0
         process = start(workdir, *SHORT)
         while not metrics.exists() or metrics.read_text().count("\n") <= before:
-            assert process.poll() is None
+            assert process.runs
             time.sleep(0.01)
-        process.send_signal(number)
-        output = process.communicate(timeout=120)[0].decode()
-        assert process.returncode == 75, output
-        assert f"{signal.Signals(number).name}: saved step" in output
+        process.send(number)
+        ended = process.end(120)
+        assert ended.returncode == 75, ended.stderr
+        assert f"{signal.Signals(number).name}: saved step" in ended.stdout
         stopped.append(snapshots.latest_good(workdir))
     assert 0 < stopped[0] < stopped[1] < stopped[2]
     finish(workdir, *SHORT)
@@ -125,10 +123,10 @@ def test_damaged_newest_snapshot_is_named_and_the_one_before_used_and_torn_lines
     workdir = tmp_path / "run"
     process = start(workdir, *SHORT)
     while len(snapshots.steps(workdir)) < 3:
-        assert process.poll() is None
+        assert process.runs
         time.sleep(0.01)
-    process.kill()
-    process.communicate()
+    process.send(signal.SIGKILL)
+    process.end()
     newest = snapshots.steps(workdir)[-1]
     largest = max(snapshots.directory(workdir, newest).rglob("*"), key=lambda p: p.stat().st_size)
     content = bytearray(largest.read_bytes())
@@ -163,28 +161,27 @@ def test_signal_in_an_evaluation_then_a_kill(kind, tmp_path):
     workdir = tmp_path / "run"
     lines = workdir / "metrics.jsonl"
 
-    def wait_for(text: str, count: int) -> subprocess.Popen:
+    def wait_for(text: str, count: int) -> Started:
         process = start(workdir, *flags)
         while not lines.exists() or lines.read_text().count(text) < count:
-            assert process.poll() is None
+            assert process.runs
             time.sleep(0.002)
         return process
 
     process = wait_for('"split": "train"', 2)  # the evaluation after epoch 2 begins, one example a batch
-    process.send_signal(signal.SIGTERM)
-    process.communicate()
-    assert process.returncode == 75
+    process.send(signal.SIGTERM)
+    assert process.end().returncode == 75
     assert snapshots.manifest(workdir, 28)["pending"] == "eval"
     process = wait_for('"split": "eval"', 1)
-    process.kill()
-    process.communicate()
+    process.send(signal.SIGKILL)
+    process.end()
     finish(workdir, *flags)
     assert lines.read_bytes() == (tmp_path / "reference" / "metrics.jsonl").read_bytes()
 
 
-def handles(process: subprocess.Popen, number: signal.Signals) -> bool:
+def handles(process: Started, number: signal.Signals) -> bool:
     """Whether a process has a handler of its own for a signal yet, as the kernel tells."""
-    assert process.poll() is None
+    assert process.runs
     status = Path(f"/proc/{process.pid}/status").read_text()
     return bool(int(status.partition("SigCgt:")[2].split()[0], 16) >> (number - 1) & 1)
 
@@ -197,9 +194,9 @@ def test_signal_to_the_program_that_evaluates(ways, undisturbed):
     process = start(workdir, *ways, program="evaluate")
     while not handles(process, signal.SIGTERM):
         time.sleep(0.005)
-    process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate()
-    assert (process.returncode, said.decode().strip()) == (75, f"{CUT}; the same command continues")
+    process.send(signal.SIGTERM)
+    ended = process.end()
+    assert (ended.returncode, ended.stderr, ended.stdout.strip()) == (75, "", f"{CUT}; the same command continues")
     assert sorted(workdir.rglob("*")) == before
 
 

@@ -10,7 +10,7 @@ from cs231n_jax.config import Config
 from cs231n_jax.train import profile, snapshots
 from cs231n_jax.train.signals import Interrupted, StopRequest
 from experiments.studies import seeds
-from tests.programs import run
+from tests.programs import ready, run
 
 
 def train(workdir, *flags):
@@ -48,6 +48,7 @@ def test_a_study_stops_when_a_signal_came_too_late_for_its_run(tmp_path, monkeyp
 @pytest.mark.slow
 def test_a_run_saves_before_its_minutes_are_over(tmp_path):
     flags = ("--config.train.steps=100000", "--config.snapshots.members=0", "--config.schedule.name=constant")
+    ready()
     before = time.monotonic()
     done = train(tmp_path / "run", *flags, "--max_wall_minutes=0.4")
     assert time.monotonic() - before < 24
