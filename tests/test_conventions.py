@@ -13,6 +13,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests import faults
+
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("cs231n_jax", "experiments", "docs", "launch", "tests", ".ci")
 BINARY = {".png", ".npz", ".npy", ".safetensors", ".gz"}
@@ -118,6 +120,12 @@ def test_no_file_holds(pattern):
         if re.search(pattern, line)
     ]
     assert not found, "\n".join(found)
+
+
+def test_every_deliberate_fault_still_has_its_place_and_its_tests():
+    lost = {name for name, fault in faults.FAULTS.items() if faults.found(fault) != 1}
+    assert not lost
+    assert all((ROOT / fault.tests.split()[0]).is_file() for fault in faults.FAULTS.values())
 
 
 def test_no_assert_stands_for_a_check_of_the_input():
