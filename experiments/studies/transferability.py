@@ -33,7 +33,12 @@ class Setting(NamedTuple):
 
 
 FULL = Setting(
-    DataConfig(name="cifar100", batch_size=64, augment="crop_flip"), "resnet8", {}, updates=600, rate=0.1, seeds=2
+    DataConfig(name="cifar100", batch_size=64, augment="crop_flip:2", image_size=16),
+    "resnet8",
+    {},
+    updates=400,
+    rate=0.1,
+    seeds=2,
 )
 QUICK = Setting(DataConfig(name="digits", batch_size=16), "mlp", {"hidden": (8, 6)}, updates=2, rate=0.1, seeds=1)
 WAYS = {"BnB": ("B", 0.0), "BnB+": ("B", 1.0), "AnB": ("A", 0.0), "AnB+": ("A", 1.0)}  # source, factor of the rate
@@ -45,8 +50,8 @@ def study(workdir: Path, quick: bool) -> Result:
     The 100 classes are cut in halves A and B, anew for each seed, and a ResNet-8 is trained on each. Then the first n
     parts of one of the nets (the stem and its stages) begin a net whose other parts are drawn, and which is trained on
     B: from the net of A ("AnB") or from that of B itself ("BnB"), frozen, or learning on at the same rate ("+"). Frozen
-    parts keep their batch statistics. Every training is 600 updates of 64 images, rate 0.1 on a cosine to 0, momentum
-    0.9, weight decay 1e-4, with crops and flips, on half of the 8,000 images that are here.
+    parts keep their batch statistics. Every training is 400 updates of 64 images, rate 0.1 on a cosine to 0, momentum
+    0.9, weight decay 1e-4, with crops and flips, on half of the 8,000 images that are here, reduced to 16×16 pixels.
 
     In the paper (AlexNet, halves of ImageNet) BnB falls in the middle, where neighbouring layers have adapted to each
     other and are torn apart; AnB falls on with depth, since features become specific to their classes; BnB+ is at the
@@ -80,7 +85,8 @@ def halves(labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
 
 def _prepared(setting: Setting, seed: int, folder: Path) -> dict[str, DataConfig]:
     """A file for each half of the classes."""
-    made = {half: dataclasses.replace(setting.data, name=f"half_{half}.npz", dir=str(folder)) for half in "AB"}
+    plain = dataclasses.replace(setting.data, dir=str(folder), image_size=0)
+    made = {half: dataclasses.replace(plain, name=f"half_{half}.npz") for half in "AB"}
     if not all((folder / data.name).exists() for data in made.values()):
         (train, names), (test, _) = (own_labels(open_source(setting.data, part)) for part in ("train", "eval"))
         folder.mkdir(parents=True, exist_ok=True)
@@ -123,7 +129,8 @@ def carried(config: Config, source: Path, depth: int, factor: float) -> Config:
 def _seed(setting: Setting, seed: int, root: Path) -> dict[str, float]:
     """Test accuracy on B by run: "base", "AnB 1", ..."""
     data, found = _prepared(setting, seed, root / "data"), {}
-    essence = {**setting._asdict(), "data": setting.data.name, "options": {**setting.options}}
+    data_used = f"{setting.data.name} {setting.data.image_size} {setting.data.augment}"
+    essence = {**setting._asdict(), "data": data_used, "options": {**setting.options}}
 
     def accuracy(name: str, config: Config) -> float:
         def measure() -> dict[str, float]:
