@@ -5,7 +5,9 @@ with jax's own derivative; the ratios say what our derivative and the products i
 and flax is compiled three times; rounds of all programs alternate. Times are medians over rounds of the mean over
 compilations; "ratio to …" is the median over rounds of ours over that rival with its 95 % interval, which draws rounds
 and compilations; below 1 is faster. "MB held" are the temporaries of ours and of the scan, from the compiler's own
-analysis.
+analysis. "products" are the matrix products of the LSTM alone, forward and backward, with the states turned
+(`ops.turned_loop`): no loop around these products of XLA can be faster, and "products to torch" is how near to torch it
+could come.
 
 The rows at the end compile the LSTM at two lengths, in seconds of the processor: the loop stays one, so they must not
 grow with it.
@@ -22,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from cs231n_jax.ops import cells, recurrent
+from cs231n_jax.ops import cells, recurrent, time_loop
 from experiments.benchmarks import rounds
 
 TITLE = "recurrent layers beside flax and torch, forward and backward (ms; ratio of ours with its 95 % interval)"
@@ -80,16 +82,23 @@ def row(cell: str, shape: Shape, count: int) -> dict:
     }
     made = {side: [compiled(*sides[side], x, dy) for _ in range(COPIES)] for side in sides}
     programs = {f"{side}{i}": call(made[side][i], sides[side][1], x, dy) for i in range(COPIES) for side in sides}
+    if cell == "lstm":
+        programs["products0"] = products(x, weights)
     if find_spec("torch"):
         programs |= {"torch0": of_torch(cell, shape, x, dy), "(rest)": lambda: time.sleep(REST)}
     timed = rounds.interleave(programs, count)
     seconds = {side: np.stack([timed[f"{side}{i}"] for i in range(COPIES)]) for side in sides}
+    alone = timed["products0"][None] if "products0" in timed else None
     seconds |= {"torch": timed["torch0"][None]} if "torch0" in timed else {}
     found: dict[str, Any] = {"cell": cell, "shape": str(shape)}
     found |= {f"{name}, ms": round(1e3 * float(np.median(values.mean(0))), 1) for name, values in seconds.items()}
     for rival in list(seconds)[1:]:
         ratio, low, high = rounds.ratio(seconds["ours"], seconds[rival])
         found[f"ratio to {rival}"] = f"{ratio:.2f} ({low:.2f} to {high:.2f})"
+    if alone is not None:
+        found["products, ms"] = round(1e3 * float(np.median(alone)), 1)
+    if alone is not None and "torch" in seconds:
+        found["products to torch"] = "{:.2f} ({:.2f} to {:.2f})".format(*rounds.ratio(alone, seconds["torch"]))
     held = [round(made[side][0].memory_analysis().temp_size_in_bytes / 1e6, 1) for side in ("ours", "scan")]
     return found | {"MB held": held[0], "MB held by the scan": held[1]}
 
@@ -144,6 +153,27 @@ def compiled(layer: Callable, weights: Any, x: jax.Array, dy: jax.Array) -> Any:
         return y, pull(dy)
 
     return jax.jit(program).lower(weights, x, dy).compile()
+
+
+def products(x: jax.Array, weights: Any) -> Program:
+    """The matrix products of an LSTM, forward and backward: those of a step after those of the one before it."""
+    h = weights.hidden.shape[0]
+    both, inputs = jnp.concatenate((weights.input, weights.hidden)).T, jnp.transpose(x, (1, 2, 0))
+    read, dz = jnp.ones((x.size // x.shape[2], both.shape[1])), jnp.ones((x.size // x.shape[2], 4 * h))
+
+    def program(both: jax.Array, weights: Any, inputs: jax.Array, read: jax.Array, dz: jax.Array) -> Any:
+        def forward(state: jax.Array, x: jax.Array) -> tuple[jax.Array, None]:
+            return cells.product(both, jnp.concatenate((x, state)))[:h], None
+
+        def backward(d: jax.Array, _: None) -> tuple[jax.Array, None]:
+            return jnp.tile(0.5 * cells.product(weights.hidden, d), (4, 1)), None
+
+        last, _ = lax.scan(forward, inputs[0, :1] * jnp.ones((h, 1)), inputs)
+        first, _ = lax.scan(backward, jnp.tile(last, (4, 1)), None, length=len(inputs))
+        return first, time_loop.outer(read, dz, read), cells.product(dz, weights.input.T)
+
+    arrays = (both, weights, inputs, read, dz)
+    return call(jax.jit(program).lower(*arrays).compile(), *arrays)
 
 
 def call(program: Any, *arrays: Any) -> Program:

@@ -94,6 +94,7 @@ def test_the_search_over_a_batch_and_the_loop_find_the_same_and_the_ratio_is_one
     (row,) = beam.run(quick=True)  # it raises where they differ
     assert row["times faster"] == pytest.approx(1 / row["ratio"])
     assert row["low"] <= row["ratio"] <= row["high"]
+    assert row["times faster"] < row["at most"]  # which has the products alone to do
     (line,) = performance.beam([{key: pages.show(value) for key, value in row.items()}])
     assert line[:2] == ("beam 5, quick, a sentence", "ms")
     assert float(line.ratio) == pytest.approx(row["ratio"], rel=1e-4)
