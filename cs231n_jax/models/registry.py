@@ -90,6 +90,12 @@ class ModelConfig:
         """Refuse unknown names and options."""
         create(self.name, **self.options)
 
+    def here(self) -> "ModelConfig":
+        """The same model as far as the devices at hand can run it: without an NVIDIA GPU by our scan, not by cuDNN."""
+        if self.options.get("backend") != "cudnn" or jax.default_backend() == "gpu":
+            return self
+        return dataclasses.replace(self, options={**self.options, "backend": "scan"})
+
 
 def names() -> list[str]:
     """The names that `create` takes."""

@@ -171,7 +171,7 @@ def assemble(config: Config, should_stop: Callable[[], bool] = encoder.never) ->
 
 
 def assemble_here(config: Config, should_stop: Callable[[], bool] = encoder.never) -> Assembly:
-    """`assemble` on the devices at hand, however many a run had: to look at its snapshots.
+    """`assemble` on the devices at hand, however many of what kind a run had: to look at its snapshots.
 
     fsdp stays where it divides their number; where the batch does not divide over them, one device is used.
     """
@@ -179,7 +179,7 @@ def assemble_here(config: Config, should_stop: Callable[[], bool] = encoder.neve
     fsdp = config.mesh.fsdp if devices % config.mesh.fsdp == 0 else 1
     divides = config.data.batch_size % (devices * config.train.accumulate) == 0
     mesh = sharding.MeshConfig(data=devices // fsdp, fsdp=fsdp) if divides else sharding.MeshConfig(data=1)
-    return assemble(replace(config, mesh=mesh), should_stop)
+    return assemble(replace(config, mesh=mesh, model=config.model.here()), should_stop)
 
 
 def frozen_stages(config: Config) -> tuple[str, ...]:

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from cs231n_jax import models
-from cs231n_jax.models import functional
+from cs231n_jax.config import Config
+from cs231n_jax.data import DataConfig
+from cs231n_jax.models import ModelConfig, functional
+from cs231n_jax.tasks.base import TaskConfig
+from cs231n_jax.train.assemble import assemble_here
 
 TOKENS = np.random.default_rng(0).integers(0, 9, (3, 5), np.int32)
 LENGTHS = np.array([5, 1, 3], np.int32)
@@ -86,6 +90,18 @@ def test_cudnn_is_for_lstms(name):
 def test_a_clip_needs_a_recurrent_layer_for_cudnn():
     with pytest.raises(ValueError, match="got cell='none'"):
         models.create("lrcn", cell="none", backend="cudnn")
+
+
+def test_a_run_with_cudnn_can_be_looked_at_without_a_gpu(monkeypatch):
+    config = Config(
+        model=ModelConfig(name="char_lm", options={"hidden": 4, "num_classes": 97, "backend": "cudnn"}),
+        data=DataConfig(name="python_docs", batch_size=2, window=8),
+        task=TaskConfig(name="language_modelling"),
+    )
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    assert assemble_here(config).task.model.backend == "scan"
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert config.model.here() is config.model
 
 
 @pytest.mark.parametrize("name", CASES)
