@@ -46,6 +46,9 @@ def main() -> None:
     with ConsoleReporter() as reporter, StopRequest() as stop:
         steps = [int(text) for text in _SNAPSHOTS.value]
         chosen = members.find(workdirs, _LAST.value, steps, reporter.line if _LEAVE_OUT.value else None)
+        for workdir in [] if steps else workdirs:
+            if gone := ", ".join(map(str, members.gone(workdir))):
+                reporter.line(f"the member snapshots of {workdir} at steps {gone} are gone: compared without them")
         if _SAVE.value:
             averaged.check(chosen, saved)
         _check_report(report)

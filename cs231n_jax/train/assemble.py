@@ -43,8 +43,7 @@ class Assembly:
 
     def every(self, text: str) -> int:
         """A duration of the config in updates: 0 for "0", else at least 1."""
-        steps = duration(text, total_steps=self.total_steps, steps_per_epoch=self.pipeline.steps_per_epoch)
-        return steps or int(duration(text, total_steps=10**9, steps_per_epoch=10**9) > 0)
+        return _updates(text, self.total_steps, self.pipeline.steps_per_epoch)
 
     def due(self, step: int, text: str) -> bool:
         """Whether something done every `text` updates, and at the end, is due after `step` updates."""
@@ -52,8 +51,8 @@ class Assembly:
         return step == self.total_steps or bool(every and step % every == 0)
 
     def member_steps(self) -> list[int]:
-        """The ends of M equal cycles of ⌈(T − after) / M⌉ updates each; the last one ends with the run."""
-        return _ends(self.every(self.config.snapshots.after), self.total_steps, self.config.snapshots.members)
+        """The steps of the members that the run leaves."""
+        return member_steps(self.config.snapshots, self.total_steps, self.pipeline.steps_per_epoch)
 
     @property
     def eval_batch_size(self) -> int:
@@ -90,6 +89,17 @@ class Assembly:
     def fingerprints(self) -> dict[str, Any]:
         """SHA-256 of the data, by split."""
         return {s.info.split: s.info.fingerprint for s in (self.train_source, self.eval_source)}
+
+
+def _updates(text: str, total_steps: int, steps_per_epoch: int) -> int:
+    """A duration in updates: 0 for "0", else at least 1."""
+    steps = duration(text, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
+    return steps or int(duration(text, total_steps=10**9, steps_per_epoch=10**9) > 0)
+
+
+def member_steps(config: SnapshotConfig, total_steps: int, steps_per_epoch: int) -> list[int]:
+    """The ends of M equal cycles of ⌈(T − after) / M⌉ updates each; the last one ends with the run."""
+    return _ends(_updates(config.after, total_steps, steps_per_epoch), total_steps, config.members)
 
 
 def _ends(after: int, total_steps: int, members: int) -> list[int]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from cs231n_jax.config import Config, differences, to_json
 from cs231n_jax.train import carry, record, snapshots
+from cs231n_jax.train.assemble import member_steps
 from cs231n_jax.typing import ModelState, Params
 
 # Of data, what is each run's own; whether what lies in two places is the same, fingerprints tell.
@@ -80,6 +81,18 @@ def _whole(workdir: Path, steps: list[int], last: int, leave_out: Callable[[str]
         else:
             kept.insert(0, step)
     return kept
+
+
+def gone(workdir: Path) -> list[int]:
+    """The steps of the members that a finished run has no more; a run under way tells of its own at its end."""
+    path = workdir / "result.json"
+    if not path.exists():
+        return []
+    last = record.read_json(path).get("eval", {})  # at the end of the run
+    if not last.get("epoch"):
+        return []
+    planned = member_steps(record.stored_config(workdir).snapshots, last["step"], round(last["step"] / last["epoch"]))
+    return sorted({*planned} - {*snapshots.members(workdir)})
 
 
 def _check_same(runs: Sequence[tuple[Path, Config]]) -> None:

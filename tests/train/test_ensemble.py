@@ -191,6 +191,18 @@ def test_snapshots_by_step(runs, tmp_path):
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "ensemble.json").read_text())["rows"]
     assert [r["name"] for r in rows][:2] == ["snapshot at step 28", "snapshot at step 84"]
+    assert "gone" not in done.stdout
+
+
+def test_a_member_that_was_deleted_is_told(runs, tmp_path):
+    shutil.copytree(runs[0], tmp_path / "run")
+    shutil.rmtree(snapshots.directory(tmp_path / "run", 84))  # the last one: what is left does not say that it was
+    done = program(f"--workdir={tmp_path / 'run'}")
+    assert done.returncode == 0, done.stderr
+    told = f"the member snapshots of {tmp_path / 'run'} at steps 84 are gone: compared without them"
+    assert told in " ".join(done.stdout.split())
+    (tmp_path / "run" / "result.json").unlink()  # a run under way may have that member before it
+    assert members.gone(tmp_path / "run") == members.gone(runs[1]) == []
 
 
 def test_a_damaged_member_is_named_and_left_out_only_if_told_to(runs, tmp_path):
