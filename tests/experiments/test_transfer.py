@@ -11,7 +11,7 @@ import pytest
 from cs231n_jax.data import open_source
 from cs231n_jax.interop import files
 from cs231n_jax.models import create, functional
-from cs231n_jax.train import probes
+from cs231n_jax.train import probes, record
 from experiments.studies import transfer, transfer_data, transfer_page
 from experiments.studies.transfer_data import LITTLE, MUCH, QUICK, SHAPES
 from tests.programs import run
@@ -137,16 +137,20 @@ def test_stages_give_as_many_numbers_as_the_page_tells():
     assert "a stage gives 256 numbers (stage2 128), the top 64" in " ".join(str(transfer.study.__doc__).split())
 
 
-def test_weights_of_grey_images_get_grey_ones(tmp_path):
+def test_weights_of_grey_images_get_grey_ones_and_a_rate_of_ones_own_is_kept(tmp_path):
     options, image = {"hidden": (8, 6)}, jax.ShapeDtypeStruct((1, 8, 8, 1), np.float32)
     weights = tmp_path / "grey.npz"
     files.write(weights, files.to_flat(*functional.init(create("mlp", **options), 7, image)))
     origin = transfer.Origin("mlp", options, str(weights), "", "dataset")
     told = []
     ways = (transfer.Transfer.PROBE_STAGES, transfer.Transfer.FINETUNE_FEW)
-    setting = transfer.Setting(origin, QUICK, (LITTLE,), ways, seeds=1, updates={LITTLE: 2})
+    setting = transfer.Setting(origin, QUICK, (LITTLE,), ways, seeds=1, updates={LITTLE: 2}, rate=0.03)
     (found,) = transfer.measured(setting, tmp_path / "work", told.append)["digits", LITTLE]
     assert list(found) == [way.value for way in ways]
+    trained = record.stored_config(tmp_path / "work" / "digits_little" / "seed0_finetune_few")
+    assert (trained.optimizer.learning_rate, trained.data.channels) == (0.03, 1)
+    with pytest.raises(ValueError, match="found with another setting"):
+        transfer.measured(setting._replace(rate=0.0), tmp_path / "work", told.append)
     assert {"images", "tests", *transfer.TIMES} <= set(found["probe_stages"])  # which are those of both kinds of probes
     assert "repeated in three channels, but in one channel, grey, as the weights know images" in told[0]
 
