@@ -128,7 +128,7 @@ def _answers() -> None:
     columns = ("questions", "right (%)", "by the commonest answer (%)", "number")
     with ConsoleReporter() as reporter:
         reporter.table(f"{workdir}, {split}: {found.signature}", columns, rows)
-    print(f"# {found.unknown} questions have an answer that training has not, and count as wrong")
+    print(f"# {found.unknown} questions have an answer that training has not in the form compared, and count as wrong")
     for what, count in answered.noticed.items():
         print(f"# {count} {what}")
     print(f"# {answered.path}")

@@ -74,6 +74,7 @@ RUNS = (
         " shared with other work",
     ),
     Run("flickr8k:lstm ⁴", "flickr8k, 400 of 1,000 test images", "–", "flickr8k_lstm", " shared with other work"),
+    Run("daquar:question ⁵", "DAQUAR, 5,673 questions", "–", "daquar_question", " shared with other work"),
 )
 
 
