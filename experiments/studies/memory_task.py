@@ -19,7 +19,7 @@ class Setting(NamedTuple):
 
     hidden: int = 32
     updates: int = 1500
-    lengths: tuple[int, ...] = (10, 20, 50, 100, 200)
+    lengths: tuple[int, ...] = (10, 20, 50, 100, 200, 400)
     seeds: int = 3
     cells: tuple[str, ...] = tuple(RATES)
 
