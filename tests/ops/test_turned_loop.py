@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from cs231n_jax.ops import cells, recurrent, time_loop, turned_loop
 from tests.ops.test_recurrent import N, close, draw, every_form, lengths_of, like, ours, plain, with_gradients
@@ -83,6 +84,17 @@ def test_two_windows_are_one_pass(always, x64):
     first, middle = recurrent.lstm(x[:, :2], weights, state)
     second, end = recurrent.lstm(x[:, 2:], weights, middle)
     close((jnp.concatenate((first, second), 1), end), (y, last), 0)
+
+
+def test_a_batch_over_devices_is_the_same(always):
+    inputs, lengths = draw("lstm", "float32", 16), lengths_of(16)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    split, whole = (NamedSharding(mesh, PartitionSpec(*names)) for names in (("data",), ()))
+    cotangents = like(jax.eval_shape(ours("lstm"), *inputs))
+    placed = jax.device_put(inputs[0], split), jax.device_put(inputs[1], whole), inputs[2]
+    found = with_gradients(ours("lstm", lengths))(placed, cotangents)
+    assert found[0][0].sharding.is_equivalent_to(split, 3)
+    close(found, with_gradients(ours("lstm", lengths))(inputs, cotangents), 1e-5)
 
 
 def test_it_is_bound_to_batches_that_the_other_loop_multiplies_in_the_loop():
