@@ -1,14 +1,13 @@
 """Two real processes with four devices each: one run, the numbers of one device, and nothing lost when one dies."""
 
 import json
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,7 +17,7 @@ from cs231n_jax.models import Precision
 from cs231n_jax.train import sharding, snapshots
 from cs231n_jax.train.assemble import assemble
 from cs231n_jax.train.record import stored_config
-from tests.programs import ROOT, run
+from tests.programs import PROCESSES, launched, run
 from tests.train.test_devices import advance, after, assembly_of, compiled, largest_difference
 from tests.train.test_kill import assert_same_run
 
@@ -38,10 +37,12 @@ RUN = (
 )
 
 
-def start(module: str, *arguments: object, log: Path, second: tuple[str, ...] = ()) -> list[subprocess.Popen]:
+def start(
+    module: str, *arguments: object, log: Path, second: tuple[str, ...] = (), supervised: bool = False
+) -> list[BaseProcess]:
     """Two processes of four CPU devices that run a module together; their output goes to files beside `log`.
 
-    `second`: more arguments for process 1.
+    `second`: more arguments for process 1. `supervised`: with the launcher that watches each.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -49,33 +50,34 @@ def start(module: str, *arguments: object, log: Path, second: tuple[str, ...] = 
     started = []
     for i in range(2):
         place = (f"--coordinator=127.0.0.1:{port}", f"--process_id={i}", "--processes=2", f"--timeout={TIMEOUT}")
-        command = [sys.executable, "launch/multihost.py", *place, module, *map(str, arguments), *(second if i else ())]
-        environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "4"}
-        with log.with_name(f"{log.name}.{i}").open("w") as out:
-            started.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT))
+        words = [*place, module, *map(str, arguments), *(second if i else ())]
+        started.append(PROCESSES.Process(target=launched, args=(words, log.with_name(f"{log.name}.{i}"), supervised)))
+        started[-1].start()
     return started
 
 
-def end(started: list[subprocess.Popen], seconds: float = 300) -> list[int]:
+def end(started: list[BaseProcess], seconds: float = 300) -> list[int | None]:
     """Their exit codes."""
     try:
-        return [process.wait(timeout=seconds) for process in started]
+        for process in started:
+            process.join(seconds)
+        return [process.exitcode for process in started]
     finally:
         for process in started:
             process.kill()
 
 
-def train(workdir: Path, flags: tuple[str, ...] = RUN, second: tuple[str, ...] = ()) -> list[subprocess.Popen]:
+def train(workdir: Path, flags: tuple[str, ...] = RUN, **how: Any) -> list[BaseProcess]:
     log = workdir.with_suffix(".log")
-    return start("experiments.train", f"--workdir={workdir}", *flags, log=log, second=second)
+    return start("experiments.train", f"--workdir={workdir}", *flags, log=log, **how)
 
 
-def train_until_a_save(workdir: Path, flags: tuple[str, ...] = RUN) -> list[subprocess.Popen]:
+def train_until_a_save(workdir: Path, flags: tuple[str, ...] = RUN, **how: Any) -> list[BaseProcess]:
     """Two processes that have just written a snapshot, beyond those that were there."""
     before = max(snapshots.steps(workdir), default=0)
-    started = train(workdir, flags)
+    started = train(workdir, flags, **how)
     while max(snapshots.steps(workdir), default=0) <= before:
-        assert all(process.poll() is None for process in started)
+        assert all(process.is_alive() for process in started)
         time.sleep(0.02)
     return started
 
@@ -118,7 +120,7 @@ def test_programs_read_the_run_on_one_device(undisturbed, program):
 )
 def test_a_process_with_other_arguments_ends_the_run_at_once(tmp_path, flag, message):
     before = time.monotonic()
-    started = train(tmp_path / "run", second=(flag,))
+    started = train(tmp_path / "run", second=(flag,), supervised=True)
     codes = end(started, TIMEOUT + 60)
     assert time.monotonic() - before < TIMEOUT + 45
     assert codes == [1, 1]
@@ -128,8 +130,8 @@ def test_a_process_with_other_arguments_ends_the_run_at_once(tmp_path, flag, mes
 
 def stop_both(workdir: Path, asked: int) -> None:
     """SIGTERM to one of two processes: both save the same step and stop."""
-    started = train_until_a_save(workdir)
-    started[asked].send_signal(signal.SIGTERM)
+    started = train_until_a_save(workdir, supervised=True)
+    started[asked].terminate()
     assert end(started) == [75, 75]
     logs = [workdir.with_suffix(f".log.{i}").read_text() for i in range(2)]
     saved = {log.split("saved step ")[1].split()[0] for log in logs}
@@ -139,7 +141,7 @@ def stop_both(workdir: Path, asked: int) -> None:
 
 def kill_one(workdir: Path, victim: int) -> None:
     """SIGKILL to one of two processes: the other ends in time and says why."""
-    started = train_until_a_save(workdir)
+    started = train_until_a_save(workdir, supervised=True)
     time.sleep(0.05 * (1 + victim))
     started[victim].kill()
     killed = time.monotonic()
@@ -223,7 +225,7 @@ def test_the_carry_of_a_text_lies_in_both_processes_and_goes_on_where_it_was(tmp
     flags, calm, rough, alone = (*TEXT, "--config.mesh.data=8"), *(tmp_path / name for name in ("a", "b", "c"))
     assert end(train(calm, flags)) == [0, 0], calm.with_suffix(".log.0").read_text()
     started = train_until_a_save(rough, flags)
-    started[1].send_signal(signal.SIGTERM)
+    started[1].terminate()
     assert end(started) == [75, 75]
     assert 6 <= snapshots.latest_good(rough) < 20
     assert end(train(rough, flags)) == [0, 0]
