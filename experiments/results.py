@@ -9,12 +9,13 @@ from experiments import program  # isort: skip  (first: it sets up the allocator
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from absl import flags
 
 from cs231n_jax.train import record
 from experiments import pages, performance
+from experiments.studies import families_table
 
 _WRITE = flags.DEFINE_bool("write", False, "Write README.md and docs/performance.md instead of printing.")
 
@@ -44,7 +45,13 @@ RUNS = (
         "cifar10_resnet20_5ep",
         " shared with other work",
     ),
-    Run("cifar10_resnet:resnet20, full recipe", "CIFAR-10", "8.75"),
+    Run(
+        "cifar10_resnet:resnet20/gpu, full recipe",
+        "CIFAR-10",
+        "8.75",
+        "cifar10_resnet20_gpu",
+        " shared with other work",
+    ),
     Run("cifar10_resnet:resnet32", "CIFAR-10", "7.51"),
     Run("cifar10_resnet:resnet44", "CIFAR-10", "7.17"),
     Run("cifar10_resnet:resnet56", "CIFAR-10", "6.97"),
@@ -55,6 +62,13 @@ RUNS = (
         "Multi30k, German to English, test 2016",
         "–",
         "multi30k_general",
+        " shared with other work",
+    ),
+    Run(
+        "multi30k:general, with attention ³",
+        "Multi30k, German to English, test 2016",
+        "–",
+        "multi30k_general_gpu",
         " shared with other work",
     ),
     Run(
@@ -124,6 +138,22 @@ def answers() -> str:
     return pages.markdown(["config", "all", *kinds], cells)
 
 
+def families() -> str:
+    """What a small variant of each family has learnt in ten minutes of two cores, the best first."""
+    header = ["family", "model", "test error", "parameters", "processor seconds an update", "updates", "seeds"]
+    found = families_table.recorded(PINNED / "families_table")
+    cells = [_family(row) for row in found]
+    missing = [name for name in families_table.FAMILIES if name not in {row["family"] for row in found}]
+    return pages.markdown(header, [*cells, *([name, "", NOT_RUN, "", "", "", ""] for name in missing)])
+
+
+def _family(row: dict[str, Any]) -> list[str]:
+    error = f"{row[families_table.ERROR]:.2f} %" + (f" ± {row['± error']:.2f}" if row["seeds"] > 1 else "")
+    seconds = pages.show(row["processor seconds an update"])
+    numbers = [f"{row[name]:,}" for name in ("updates", "seeds")]
+    return [row["family"], f"`{row['model']}`", error, f"{row['parameters']:,}", seconds, *numbers]
+
+
 def speed() -> str:
     """A train step and its compilation beside plain flax and optax, from the page of the families."""
     own = [row for row in pages.read(PAGES / "families.md")[1] if row["program"] == "cs231n_jax"]
@@ -151,6 +181,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "results": results,
     "captions": captions,
     "answers": answers,
+    "families": families,
     "speed": speed,
     "startup": startup,
     "optimizers": optimizers,
@@ -186,9 +217,9 @@ def main(arguments: list[str]) -> None:
 
 def _recorded(run: Run) -> list[list[str]]:
     found = record.read_json(PINNED / run.name / "result.json")
-    cores = record.read_json(PINNED / run.name / "environment.json")["cpu"]["cores"]
+    environment = record.read_json(PINNED / run.name / "environment.json")
     source = " ".join(part for part in (f"`{run.command}`," if run.command else "", f"`experiments/pinned/{run.name}`"))
-    hardware = f"{cores} CPU cores{run.hardware}, {found['train_seconds']:,.0f} s"
+    hardware = f"{_machine(environment)}{run.hardware}, {found['train_seconds']:,.0f} s"
     error = _score(found["eval"], PINNED / run.name)
     members = found.get("members", [])
     averages = [m for m in members if not m["name"].startswith("snapshot")]
@@ -199,6 +230,11 @@ def _recorded(run: Run) -> list[list[str]]:
     return [first] + [
         [f"– {m['name']}", "", f"{_error(m['accuracy'])} ({m['wrong']} wrong)", "", "", "", ""] for m in averages
     ]
+
+
+def _machine(environment: dict[str, Any]) -> str:
+    device = environment["device"]
+    return f"{environment['cpu']['cores']} CPU cores" if device["platform"] == "cpu" else device["kind"]
 
 
 def _score(found: dict[str, float], folder: Path) -> str:

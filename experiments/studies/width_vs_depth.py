@@ -33,12 +33,12 @@ def width_vs_depth(workdir: Path, quick: bool) -> Result:
     30, 60 and 80 % of the run, the recipe of wide nets but for images and length (there 50,000 and 200 epochs). Errors
     on all 10,000 test images after the last update; ± is the standard error over three seeds; a verdict takes the
     95 % interval of the paired differences by Student's t. Seconds are those of an update inside the training loop,
-    seed 0, alone on the machine of the call that printed this page: the median of twelve calls of the compiled step,
-    which on an accelerator makes up to an epoch of updates.
+    seed 0, on the machine of the call that printed this page: the median of twelve calls of the compiled step, which
+    on an accelerator makes up to an epoch of updates. On record they were measured while another program started.
 
     The trainings, in float32, are hours of work for two CPU cores; on an accelerator they are computed in
-    bfloat16. `--runs=depth110_seed1` does one of them alone, so that several commands can share the work; what
-    was found so far, in bfloat16, is in experiments/pinned/width_vs_depth.
+    bfloat16. `--runs=depth110_seed1` does one of them alone, so that several commands can share the work. With
+    experiments/pinned/width_vs_depth copied into --workdir the command prints the page of the findings on record.
 
     Reference: Zagoruyko, Komodakis 2016, "Wide Residual Networks", sections 3 and 4.
     """

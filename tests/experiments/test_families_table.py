@@ -1,15 +1,20 @@
 """The table of families: every row can be trained, and the quick form is."""
 
 import json
+from pathlib import Path
 
 import jax
 import pytest
 
 from cs231n_jax import models
+from cs231n_jax.config import differences, to_json
 from cs231n_jax.models import functional
+from cs231n_jax.train.record import stored_config
 from experiments import pages, studies
 from experiments.studies import families_table
 from experiments.studies.families_table import FAMILIES, FULL
+
+PINNED = Path(__file__).parents[2] / "experiments" / "pinned" / "families_table"
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -85,6 +90,26 @@ def test_an_accelerator_takes_the_updates_of_a_cpu_and_computes_in_full_precisio
     run = tmp_path / "families_table" / "LeNet-5_seed0"
     assert json.loads((run / "environment.json").read_text())["matmul_precision"] == "highest"
     assert json.loads((run / "config.json").read_text())["train"]["steps_per_call"] == families_table.EVERY
+
+
+def test_the_records_are_of_the_study_as_it_is(monkeypatch):
+    """None is trained anew; each run's config is the study's but for what suits the device, its result what is told."""
+    monkeypatch.setattr(families_table, "_error", None)
+    for name in FAMILIES:
+        updates = families_table._updates(FULL, families_table._times(FULL, PINNED)[name])
+        for seed in range(FULL.seeds):
+            found = families_table._finding(FULL, PINNED, name, seed)
+            run = PINNED / families_table._label(name, seed)
+            expected = families_table.config_of(FULL, name, updates, seed)
+            recorded = stored_config(run)
+            expected.train.steps_per_call = recorded.train.steps_per_call
+            expected.data.eval_batch_size = recorded.data.eval_batch_size
+            assert differences(to_json(recorded), to_json(expected)) == []
+            result = json.loads((run / "result.json").read_text())
+            assert found["error (%)"] == pytest.approx(100 * (1 - result["eval"]["accuracy"]))
+            lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+            assert lines[0]["step"] == families_table.EVERY
+            assert lines[-1]["accuracy"] == result["eval"]["accuracy"]
 
 
 @pytest.mark.slow

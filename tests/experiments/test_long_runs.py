@@ -158,7 +158,14 @@ def test_an_accelerator_computes_in_bfloat16_and_runs_of_two_kinds_are_not_mixed
 
 @every_study
 def test_the_findings_on_record_belong_to_the_study_as_it_is(name):
-    for path in (paths := sorted((ROOT / "experiments" / "pinned" / name).glob("*.json"))):
+    for path in (paths := sorted((ROOT / "experiments" / "pinned" / name).glob("*_seed*.json"))):
         expected = long_runs.essence(MODULES[name].FULL, path.stem.partition("_seed")[0])
         assert json.loads(path.read_text())["setting"] == json.loads(json.dumps(expected))
     assert paths
+
+
+def test_the_times_on_record_belong_to_the_study_as_it_is():
+    kept = json.loads((ROOT / "experiments" / "pinned" / "width_vs_depth" / "update.json").read_text())
+    expected = {net: long_runs.essence(width_vs_depth.FULL, net) for net in width_vs_depth.NETS}
+    assert kept["setting"] == json.loads(json.dumps(expected))
+    assert set(kept["ways"]) == set(width_vs_depth.NETS)

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from cs231n_jax import models
 from cs231n_jax.train import record
 from experiments import pages, performance, results
+from experiments.studies import families_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +37,27 @@ def test_a_number_that_was_changed_by_hand_is_put_right():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "26.63 %" in text
     assert results.composed(text.replace("26.63 %", "6.63 %")) == text
+
+
+def test_the_table_of_families_has_those_that_were_not_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "PINNED", tmp_path)
+    assert results.families().count(results.NOT_RUN) == len(families_table.FAMILIES)
+    root = tmp_path / "families_table"
+    root.mkdir()
+    record.write_json(root / "update.json", {"ways": {"ResNet": 0.4, "VGG": 0.5}})
+    for name, error in {"ResNet_seed0": 30.0, "ResNet_seed1": 31.0, "VGG_seed0": 29.0}.items():
+        record.write_json(root / f"{name}.json", {"ways": {families_table.ERROR: error}})
+    first, second, *rest = results.families().splitlines()[2:]
+    count = models.parameter_count("vgg11_bn_cifar", width=32)
+    assert first == f"| VGG | `vgg11_bn_cifar {{'width': 32}}` | 29.00 % | {count:,} | 0.5 | 2,400 | 1 |"
+    assert second == "| ResNet | `resnet20` | 30.50 % ± 0.50 | 269,722 | 0.4 | 3,000 | 2 |"
+    assert len(rest) == len(families_table.FAMILIES) - 2
+
+
+def test_a_record_names_its_accelerator():
+    environment = {"cpu": {"cores": 16}, "device": {"platform": "gpu", "kind": "NVIDIA H200"}}
+    assert results._machine(environment) == "NVIDIA H200"
+    assert results._machine(environment | {"device": {"platform": "cpu", "kind": "cpu"}}) == "16 CPU cores"
 
 
 def test_a_table_without_a_place_is_refused():
