@@ -106,8 +106,10 @@ def study(workdir: Path, quick: bool) -> Result:
     part of what "probe_stages" gains on "probe_top" may be that width.
 
     What is found is kept: the time below is that of the call that printed this page, and the sum over all calls, but
-    for what was killed, is in the last sentence. "±" is the standard error over the seeds. An advice is confirmed by a
-    target where no other way is better by more than two standard errors of the difference over the seeds.
+    for what was killed, is in the last sentence. "±" is the standard error over the seeds; it does not hold the error
+    of so few test images, nor, where "much" is all that is here (cifar100, easy_vqa), that of the training images,
+    which then differ in their order alone. An advice is confirmed by a target where no other way is better by more than
+    two standard errors of the difference over the seeds.
 
     Reference: Yosinski et al. 2014, "How transferable are features in deep neural networks?"; Kornblith et al. 2019,
     "Do Better ImageNet Models Transfer Better?".
