@@ -20,6 +20,7 @@ from tests.references import pool as reference
 pytestmark = pytest.mark.usefixtures("emitters")
 PAIRS = [(size, out) for size in range(3, 41) for out in range(1, size) if size < 2 * out]
 KINDS = {"disjoint": False, "overlapping": True}
+POOL = jax.jit(fractional.fractional_max_pool, static_argnames=("ratio", "size", "overlapping", "sequence", "draw"))
 CASES = list(itertools.product(KINDS.values(), ("random", "pseudorandom"), ("batch", "row")))
 
 
@@ -33,9 +34,7 @@ def drawn_borders(key, x, size, overlapping, sequence, draw):
     """The borders of each image as `fractional_max_pool` draws them, seen through images of their own coordinates."""
     n, h, w, _ = x.shape
     place = jnp.stack(jnp.broadcast_arrays(jnp.arange(h)[:, None], jnp.arange(w)), -1).astype("float32")
-    ends = fractional.fractional_max_pool(
-        key, jnp.stack([place] * n), size=size, overlapping=overlapping, sequence=sequence, draw=draw
-    )
+    ends = POOL(key, jnp.stack([place] * n), size=size, overlapping=overlapping, sequence=sequence, draw=draw)
     ends = np.asarray(ends, int) + (not overlapping)
     return [np.pad(ends[:, :, 0, 0], ((0, 0), (1, 0))), np.pad(ends[:, 0, :, 1], ((0, 0), (1, 0)))]
 
@@ -165,7 +164,7 @@ def test_against_torch_where_both_rules_agree(name, kind, x64):
         rows, columns = (jnp.asarray(stored[f"{name}_{kind}_{k}"]) for k in ("rows", "columns"))
     dy, dx = rest
     pool = functools.partial(fractional.max_between, rows=rows, columns=columns, overlapping=KINDS[kind])
-    ours, pull = jax.vjp(pool, jnp.asarray(x))
+    ours, pull = jax.vjp(jax.jit(pool), jnp.asarray(x))
     np.testing.assert_array_equal(np.asarray(ours)[dy != 0], y[dy != 0])
     np.testing.assert_allclose(pull(jnp.asarray(dy))[0], dx, rtol=0, atol=1e-14)  # up to the order of four terms
 
@@ -212,7 +211,7 @@ def test_rows_and_columns_and_images_have_borders_of_their_own():
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
 def test_dtype_and_size(each, dtype):
     x = draw((18, 11), dtype)
-    y, pull = jax.vjp(lambda x: fractional.fractional_max_pool(jax.random.key(0), x, draw=each), x)
+    y, pull = jax.vjp(lambda x: POOL(jax.random.key(0), x, draw=each), x)
     assert y.shape == (3, 12, 7, 2)
     assert y.dtype == pull(y)[0].dtype == dtype
 
@@ -220,7 +219,7 @@ def test_dtype_and_size(each, dtype):
 def test_what_is_not_a_number_stays_so():
     x = draw((6, 6), "float32").at[0, 1, 1, 0].set(jnp.nan)
     for overlapping in KINDS.values():
-        pool = functools.partial(fractional.fractional_max_pool, jax.random.key(0), overlapping=overlapping)
+        pool = functools.partial(POOL, jax.random.key(0), overlapping=overlapping)
         y, pull = jax.vjp(pool, x)
         assert jnp.isnan(y[0, ..., 0]).any()
         assert jnp.isfinite(y[1:]).all()
