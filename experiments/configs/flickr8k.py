@@ -21,7 +21,11 @@ LSTM_Captioning.ipynb, "Overfit small data"): 50 captions learned by heart, hidd
 times 0.95 (RNN) or 0.995 (LSTM) after each of 50 epochs of two batches of 25, at most 17 tokens, a vocabulary of 1,004.
 There the features are 512 principal components of VGG-16's fc7 and the captions are COCO's; here 512 means of
 SqueezeNet's maps, and flickr8k. Published losses, in nats a caption: below 0.1 (RNN) and 0.5 (LSTM) at the end. What
-such a model says of other pictures is nonsense, which is the point. Ours: not yet run.
+such a model says of other pictures is nonsense, which is the point. Ours, assignment_lstm, seed 0: 0.347 nats a token
+after 50 epochs (85 s on 2 CPU cores shared with much other work, without the features), and not less than 0.329 after
+200 (encoder.scale=0.25): about ln 50 a caption, which is to know all captions but not whose they are. Unlike principal
+components these features are not centred, and no option centres them; on drawn ones of mean 0 a test of the model meets
+the targets (tests/models/test_captioner.py). assignment_rnn: not yet run.
 """
 
 from cs231n_jax.config import Config, TrainConfig
