@@ -38,7 +38,7 @@ FULL = Setting(
     {},
     updates=400,
     rate=0.1,
-    seeds=2,
+    seeds=3,
 )
 QUICK = Setting(DataConfig(name="digits", batch_size=16), "mlp", {"hidden": (8, 6)}, updates=2, rate=0.1, seeds=1)
 WAYS = {"BnB": ("B", 0.0), "BnB+": ("B", 1.0), "AnB": ("A", 0.0), "AnB+": ("A", 1.0)}  # source, factor of the rate
