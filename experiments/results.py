@@ -89,6 +89,9 @@ RUNS = (
     ),
     Run("flickr8k:lstm ⁴", "flickr8k, 400 of 1,000 test images", "–", "flickr8k_lstm", " shared with other work"),
     Run("daquar:question ⁵", "DAQUAR, 5,673 questions", "–", "daquar_question", " shared with other work"),
+    Run("easy_vqa:question ⁵", "easy_vqa, 4,868 questions", "–", "easy_vqa_question", " shared with other work"),
+    Run("easy_vqa:product ⁵", "easy_vqa, 4,868 questions", "–", "easy_vqa_product", " shared with other work"),
+    Run("easy_vqa:stacked ⁵", "easy_vqa, 4,868 questions", "–", "easy_vqa_stacked", " shared with other work"),
 )
 
 
