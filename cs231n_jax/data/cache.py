@@ -24,6 +24,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -31,6 +32,7 @@ from cs231n_jax.data.base import ArraySource, Info, PixelStatistics, combine
 
 FORMAT = 1
 MARK, MARK_EVERY = "begun.json", 60.0  # seconds
+WAIT = 0.2  # seconds between two looks at a lock
 BLOCK = 2**24  # bytes that are read at once
 
 Chunk = dict[str, np.ndarray]
@@ -71,7 +73,9 @@ def stamp(files: Iterable[Path]) -> list[tuple[str, int, int]]:
     return sorted((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
 
 
-def open_cached(name: str, split: str, key: object, decode: Callable[[], Decoded]) -> ArraySource:
+def open_cached(
+    name: str, split: str, key: object, decode: Callable[[], Decoded], waits: Callable[[], None] = lambda: None
+) -> ArraySource:
     """The entry for `key`, decoded first if there is none or a damaged one.
 
     Args:
@@ -79,6 +83,7 @@ def open_cached(name: str, split: str, key: object, decode: Callable[[], Decoded
         split: its split.
         key: anything that JSON can hold and that changes when the data does.
         decode: reads the data; called only when needed.
+        waits: called now and then while another process makes the entry; what it raises ends the waiting.
 
     Returns:
         A source over memory-mapped arrays.
@@ -91,7 +96,7 @@ def open_cached(name: str, split: str, key: object, decode: Callable[[], Decoded
     entry = directory() / "data" / f"{_slug(name)}-{_slug(split)}-{digest[:16]}"
     source, _ = _load(entry, name, split)
     if source is None:
-        with _lock(entry) as alone:
+        with _lock(entry, waits) as alone:
             source, damage = _load(entry, name, split)  # another process may have been faster
             if source is None:
                 if damage:
@@ -161,21 +166,30 @@ def _writing() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _lock(entry: Path) -> Iterator[bool]:
+def _lock(entry: Path, waits: Callable[[], None]) -> Iterator[bool]:
     """Hold the entry's lock; yields False where the file system has no locks."""
     with _writing():
         entry.parent.mkdir(parents=True, exist_ok=True)
         handle = entry.with_name(entry.name + ".lock").open("w")
     with handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for another process that makes {entry.name}", file=sys.stderr)
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            if not _locked(handle):
+                print(f"waiting for another process that makes {entry.name}", file=sys.stderr)
+                while not _locked(handle):
+                    waits()
+                    time.sleep(WAIT)
         except OSError:
             yield False
             return
         yield True
+
+
+def _locked(handle: IO[str]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _build(entry: Path, name: str, split: str, decoded: Decoded, *, alone: bool) -> None:

@@ -62,5 +62,5 @@ def _image(encoded: bytes, side: int) -> np.ndarray | None:
     try:
         with Image.open(io.BytesIO(encoded)) as picture:
             return fit(np.asarray(picture.convert("RGB")), side)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError):
         return None

@@ -59,7 +59,7 @@ def _read(path: Path, stamp: tuple) -> tuple[Picture, ...]:
     """All entries, kept for the next opening while the file (`stamp`) is what it was."""
     del stamp
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["images"]
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))["images"]
         return tuple(_entry(path, number, entry) for number, entry in enumerate(entries))
     except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
@@ -71,12 +71,26 @@ def _read(path: Path, stamp: tuple) -> tuple[Picture, ...]:
 
 def _entry(path: Path, number: int, entry: dict[str, Any]) -> Picture:
     try:
-        captions = tuple(each["raw"] if "raw" in each else " ".join(each["tokens"]) for each in entry["sentences"])
+        captions = tuple(_caption(each) for each in entry["sentences"])
         place = Path(entry.get("filepath", ""), entry["filename"]).as_posix()
-        return Picture(str(entry["split"]), place, captions)
+        return Picture(_text(entry, "split"), place, captions)
     except (KeyError, TypeError, AttributeError) as error:
         reason = f"has no {error}" if isinstance(error, KeyError) else f"is of another form ({error})"
         raise ValueError(f"images[{number}] of {path} {reason}: give split, filename and sentences with raw") from None
+
+
+def _caption(sentence: dict[str, Any]) -> str:
+    if "raw" in sentence:
+        return _text(sentence, "raw")
+    if not isinstance(sentence["tokens"], list):
+        raise TypeError(f"tokens is {sentence['tokens']!r}, not a list")
+    return " ".join(sentence["tokens"])
+
+
+def _text(entry: dict[str, Any], key: str) -> str:
+    if not isinstance(entry[key], str):
+        raise TypeError(f"{key} is {entry[key]!r}, not a text")
+    return entry[key]
 
 
 def _splits(config: DataConfig, part: Part, every: tuple[Picture, ...]) -> list[tuple[Part, str]]:

@@ -185,6 +185,11 @@ class Encoder:
             full = np.concatenate([some, np.repeat(some[-1:], BATCH - len(some), axis=0)])
             yield {name: np.asarray(x)[: len(some)] for name, x in of_batch(variables, full).items()}
 
+    def waiting(self) -> None:
+        """Raise Interrupted if `should_stop` says so."""
+        if self.should_stop():
+            raise Interrupted("interrupted while another process computes the same features")
+
 
 class _Stage(Encoder):
     """One stage of a network in the place of images."""
@@ -206,7 +211,7 @@ class _Stage(Encoder):
 
         name = f"{source.info.name} {self.config.model} {self.config.stage}"
         decoded = cache.Decoded(len(images), (), onward, doing="encoding")
-        kept = cache.open_cached(name, source.info.split, [mark, content], lambda: decoded)
+        kept = cache.open_cached(name, source.info.split, [mark, content], lambda: decoded, self.waiting)
         return features.put(source, features.Kept(kept.arrays["image"], scale), f"{mark} {scale}")
 
     @property

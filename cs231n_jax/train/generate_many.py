@@ -4,8 +4,9 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -85,8 +86,8 @@ def generate_split(
     if how.inputs is None:
         raise ValueError(f"the task {config.task.name} continues texts and has no inputs in a split: give a prompt")
     given = how.inputs(assembly.eval_source)
-    found = _generate(workdir, config, how, given, {"split": split}, settings, step, should_stop, warn)
-    return found._replace(numbers={**found.numbers, **getattr(assembly.eval_source, "noticed", {})})
+    noticed = dict(getattr(assembly.eval_source, "noticed", {}))
+    return _generate(workdir, config, how, given, {"split": split}, settings, step, should_stop, warn, noticed)
 
 
 def generate_texts(
@@ -176,6 +177,7 @@ def _generate(
     step: str,
     should_stop: Callable[[], bool],
     warn: Callable[[str], None] | None,
+    noticed: Mapping[str, int] = MappingProxyType({}),
 ) -> Generated:
     settings.validate()
     found = snapshots.resolve(workdir, step, warn)
@@ -200,8 +202,8 @@ def _generate(
     numbers["padding"] = round(buckets.waste(inputs.lengths, np.array([padded])), 4)
     scores = dict(how.score(done, inputs.references)) if how.score and inputs.references else {}
     shown = {name: score._asdict() for name, score in scores.items()}
-    record.write_json(path.with_suffix(".json"), {**header, **numbers, "scores": shown})
-    return Generated(done, scores, path, numbers)
+    record.write_json(path.with_suffix(".json"), {**header, **numbers, "scores": shown, "noticed": dict(noticed)})
+    return Generated(done, scores, path, {**numbers, **noticed})
 
 
 def _files(workdir: Path, header: dict[str, Any], texts: list[str], done: bool) -> Path:

@@ -1,9 +1,11 @@
 """Captions in the form of Karpathy's files, dataset_coco.json and dataset_flickr8k.json, made for the test."""
 
+import io
 import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cs231n_jax import data
 from cs231n_jax.data.text_config import TextConfig
@@ -90,6 +92,16 @@ def test_pictures_lie_where_data_dir_says_and_a_torn_one_is_black_and_counted(tm
     assert images[:2].any()
 
 
+@pytest.mark.parametrize(("form", "place"), [("AVIF", 81), ("DDS", 80), ("PNG", 40)])
+def test_whatever_a_decoder_raises_a_damaged_picture_is_counted(tmp_path, form, place):
+    file, content = written(tmp_path, coco=False), io.BytesIO()
+    Image.new("RGB", (5, 5), COLOURS[4]).save(content, form)
+    damaged = bytearray(content.getvalue())
+    damaged[place] = 0
+    (tmp_path / "4.png").write_bytes(damaged)
+    assert opened(file).noticed == {"pictures that cannot be decoded, black": 1}
+
+
 def test_without_a_raw_text_its_tokens_are_it_and_an_empty_one_counts(tmp_path):
     def change(entries):
         del entries[0]["sentences"][0]["raw"]
@@ -103,6 +115,11 @@ def test_without_a_raw_text_its_tokens_are_it_and_an_empty_one_counts(tmp_path):
 REFUSED = {
     "images.1. of .* has no 'split': give split": lambda entries: entries[1].pop("split"),
     "images.2. of .* has no 'tokens': give": lambda entries: entries[2]["sentences"].append({}),
+    "images.3. of .* form .raw is None, not a text": lambda entries: entries[3]["sentences"][1].update(raw=None),
+    "images.2. of .* form .tokens is 'a b', not a list": lambda entries: entries[2]["sentences"].append(
+        {"tokens": "a b"}
+    ),
+    "images.1. of .* form .split is None, not a text": lambda entries: entries[1].update(split=None),
     "images.0. of .* is of another form": lambda entries: entries[0].update(sentences=None),
     "picture 1 of .* train has no caption": lambda entries: entries[4].update(sentences=[]),
     "has no split 'train'": lambda entries: [each.update(split="val") for each in entries],
@@ -114,6 +131,12 @@ def test_what_is_of_another_form_is_named(tmp_path, message):
     file = written(tmp_path, change=REFUSED[message])
     with pytest.raises(ValueError, match=message):
         opened(file)
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    file = written(tmp_path)
+    file.write_text(file.read_text(), encoding="utf-8-sig")
+    assert len(opened(file)) == 4
 
 
 def test_other_files_are_named(tmp_path):

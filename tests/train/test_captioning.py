@@ -121,7 +121,9 @@ def test_each_image_is_described_once_and_scored_against_all_its_captions(tmp_pa
     assert found.scores["rouge-l"].value == rouge(found.texts, references).score
     assert found.scores["cider-d"].value == cider(found.texts, references).score
     assert found.scores["bleu-2"].signature.startswith("BLEU-2|refs:5|")
-    assert set(json.loads(found.path.with_suffix(".json").read_text())["scores"]) == set(found.scores)
+    kept = json.loads(found.path.with_suffix(".json").read_text())
+    assert set(kept["scores"]) == set(found.scores)
+    assert kept["noticed"]["unknown words in captions"] == 15
     Image.fromarray(SOURCE.images[0]).save(tmp_path / "one.png")
     own = generate_many.generate_texts(
         tmp_path, [str(tmp_path / "one.png")], generate_many.Settings(beam=2, length=5, batch_size=1)

@@ -124,6 +124,6 @@ def test_what_cannot_be_generated_is_refused(workdir, monkeypatch):
         def generation(self):
             return Generation(lambda prompt: {}, lambda *given: Start(None, None, jnp.zeros(1), jnp.ones(1)), str)
 
-    monkeypatch.setattr(generate_many, "assemble_here", lambda config: SimpleNamespace(task=Continues()))
+    monkeypatch.setattr(generate_many, "assemble_here", lambda *given: SimpleNamespace(task=Continues()))
     with pytest.raises(ValueError, match="the task translation continues texts and has no inputs in a split"):
         generate_split(workdir, "test", SETTINGS)

@@ -1,6 +1,7 @@
 """Features that were interrupted while they were computed: what there is stays, and the next call goes on from it."""
 
 import dataclasses
+import fcntl
 import json
 import os
 import runpy
@@ -120,6 +121,18 @@ def test_what_is_not_as_it_was_left_is_made_again(eyes, kept, monkeypatch, capsy
     assert "is damaged" in capsys.readouterr().err
     assert encoded(eyes).tobytes() == found.tobytes()
     assert np.abs(found).max(axis=(1, 2, 3)).min() > 0  # no picture was left out
+
+
+def test_what_waits_for_another_process_stops_too(eyes, kept, capsys):
+    found = encoded(eyes)
+    (meta,) = kept.glob("*/meta.json")
+    meta.unlink()
+    with meta.parent.with_name(f"{meta.parent.name}.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(Interrupted, match="while another process computes the same features"):
+            encoded(eyes, lambda: True)
+    assert "waiting for another process" in capsys.readouterr().err
+    assert encoded(eyes).tobytes() == found.tobytes()
 
 
 def test_what_would_fail_again_leaves_nothing(eyes, kept, monkeypatch):
