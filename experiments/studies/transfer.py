@@ -96,9 +96,10 @@ def study(workdir: Path, quick: bool) -> Result:
 
     Training: momentum 0.9, weight decay 1e-4, 120 updates of 32 images (little) or 250 of 64 (much), crops, for
     cifar100 flips too. The rate is 0.2 for new weights beside given ones, at which a new last layer learns in so few
-    updates, and 0.1 from scratch, on a cosine to 0. These are the same for all targets, and nothing was chosen by test
-    images.
-    Probes: maps are averaged over as many places as give at most 256 numbers a stage; the penalty is one of five.
+    updates, and 0.1 from scratch, on a cosine to 0. These are the same for all targets; by what images they were chosen
+    is on no record.
+    Probes: maps are averaged over as many places as give at most 256 numbers a stage; the penalty is one of five. It
+    and the stage are chosen by a fifth of the training images alone.
 
     Two things to know before the ways are compared. The trainings are short ("much" of cifar100 is seen twice), while
     the probes are fitted until they gain little or for 200 iterations: what finetuning, and most of all training from
@@ -108,8 +109,10 @@ def study(workdir: Path, quick: bool) -> Result:
     What is found is kept: the time below is that of the call that printed this page, and the sum over all calls, but
     for what was killed, is in the last sentence. "±" is the standard error over the seeds; it does not hold the error
     of so few test images, nor, where "much" is all that is here (cifar100, easy_vqa), that of the training images,
-    which then differ in their order alone. An advice is confirmed by a target where no other way is better by more than
-    two standard errors of the difference over the seeds.
+    which then differ in their order alone. A verdict takes the 95 % interval of the paired differences between the
+    advised way and each other one by Student's t, each pair by itself: an advice is confirmed by a target where the
+    advised way leads all others beyond it, refuted where one of them leads the advised way beyond it, and not decided
+    elsewhere, as where ways are equal.
 
     Reference: Yosinski et al. 2014, "How transferable are features in deep neural networks?"; Kornblith et al. 2019,
     "Do Better ImageNet Models Transfer Better?".

@@ -1,6 +1,5 @@
 """What the ways of transfer found, as rows, a figure and sentences beside the lecture's advice."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cs231n_jax.train.transfer import Transfer
-from experiments.studies import Result, seeds
+from experiments.studies import Result, long_runs, seeds
 from experiments.studies.drawing import canvas, save
 from experiments.studies.transfer_data import LITTLE, MUCH, Target
 
@@ -29,11 +28,7 @@ class Verdict(NamedTuple):
     winner: str  # the way with the best mean; of equals the advised one
     behind: float  # points that the advised way is behind the best of the others; negative: ahead
     error: float  # of that difference, over the seeds
-
-    @property
-    def holds(self) -> bool:
-        """Whether no other way is better by more than two errors; of one seed, whether none is better."""
-        return self.behind <= (0 if math.isnan(self.error) else 2 * self.error)
+    said: str  # in the words of `judged`
 
 
 def accuracies(found: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, np.ndarray]:
@@ -51,7 +46,19 @@ def verdict(advised: str, values: Mapping[str, np.ndarray]) -> Verdict:
     winner = max(values, key=lambda way: (values[way].mean(), way == advised))
     rival = max((way for way in values if way != advised), key=lambda way: values[way].mean())
     behind = values[rival] - values[advised]
-    return Verdict(advised, winner, float(behind.mean()), seeds.error(behind))
+    return Verdict(advised, winner, float(behind.mean()), seeds.error(behind), judged(advised, values))
+
+
+def judged(advised: str, values: Mapping[str, np.ndarray]) -> str:
+    """Whether the advised way leads, as `long_runs.verdict` says of its paired differences to each other way.
+
+    "confirmed": it leads all others for certain; "refuted": at least one other leads it for certain; "not decided":
+    neither, as where ways are equal. Of one seed, whether it led there.
+    """
+    each = [long_runs.verdict(values[advised] - own) for way, own in values.items() if way != advised]
+    if len({*each}) == 1:
+        return each[0]
+    return next(word for word in ("refuted", "not decided", "not seen in the one seed") if word in each)
 
 
 def rows(targets: Mapping[str, Target], found: Found) -> list[dict[str, Any]]:
@@ -82,7 +89,7 @@ def rows(targets: Mapping[str, Target], found: Found) -> list[dict[str, Any]]:
 
 
 def sentences(targets: Mapping[str, Target], found: Found) -> list[str]:
-    """For each cell of the table what the lecture says, what won, and whether that bears it out."""
+    """For each cell of the table what the lecture says, what won, and whether the seeds decide on it."""
     told = []
     for (similar, amount), (way, words) in ADVICE.items():
         cells = {
@@ -95,11 +102,10 @@ def sentences(targets: Mapping[str, Target], found: Found) -> list[str]:
         }
         if not cells:
             continue
-        held = [one.holds for one in cells.values()]
-        result = "confirmed" if all(held) else "refuted" if not any(held) else "confirmed by some and refuted by others"
-        alone = " by one seed" if any(math.isnan(one.error) for one in cells.values()) else ""
+        said = {one.said: [name for name in cells if cells[name].said == one.said] for one in cells.values()}
+        result = " and ".join(f"{word} by {', '.join(names)}" for word, names in said.items())
         each = "; ".join(f"{name}: {_standing(one)}" for name, one in cells.items())
-        told.append(f"{KIND[similar].capitalize()} data, {amount} of it: “{words}” is {result}{alone} ({each}).")
+        told.append(f"{KIND[similar].capitalize()} data, {amount} of it: “{words}” is {result} ({each}).")
     return told
 
 
@@ -107,8 +113,7 @@ def _standing(one: Verdict) -> str:
     difference = seeds.told(abs(one.behind), one.error, 2).removeprefix("+")
     if one.winner == one.advised:
         return f"{one.advised} is best, {difference} points ahead of the next"
-    tail = "" if not one.holds else ", within two errors"
-    return f"{one.winner} is best, {one.advised} is {difference} points behind{tail}"
+    return f"{one.winner} is best, {one.advised} is {difference} points behind"
 
 
 def figure(path: Path, targets: Mapping[str, Target], found: Found) -> Path:
