@@ -56,6 +56,16 @@ class Frames:
         self._feature = feature
 
     def decode_batch_example_np(self, frames: Sequence[bytes]) -> list[np.ndarray]:
-        """Encoded frames -> uint8 [H, W, C] of those that are taken; none where there is none."""
+        """Encoded frames -> uint8 [H, W, C] of those that are taken; none where there is none.
+
+        Raises:
+            ValueError: a frame that is taken is no image.
+        """
+        return [self._decoded(frames, int(t)) for t in (places(len(frames), self.count) if len(frames) else ())]
+
+    def _decoded(self, frames: Sequence[bytes], t: int) -> np.ndarray:
         decode: Any = self._feature
-        return [decode.decode_example_np(frames[t]) for t in (places(len(frames), self.count) if len(frames) else ())]
+        try:
+            return decode.decode_example_np(frames[t])
+        except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error and others
+            raise ValueError(f"frame {t} of 0 … {len(frames) - 1}: {error}") from error

@@ -40,7 +40,8 @@ def open_split(config: DataConfig, part: Part) -> ArraySource:
         part: "train" or "eval".
 
     Raises:
-        ValueError: there is no such set, split or config, or it is not a set of images or clips with labels.
+        ValueError: there is no such set, split or config, it is not a set of images or clips with labels, or one of
+            these cannot be decoded.
         FileNotFoundError: the set exists but is not prepared here; the message says how to.
 
     Returns:
@@ -120,8 +121,15 @@ def _decode(config: DataConfig, directory: Path, split: str) -> cache.Decoded:
     def chunks() -> Iterator[dict[str, np.ndarray]]:
         seen: set[tuple[int, ...]] = set()
         for start in range(0, len(records), CHUNK[kind]):
-            with _quiet():
-                examples = records.__getitems__(list(range(start, min(start + CHUNK[kind], len(records)))))
+            wanted = list(range(start, min(start + CHUNK[kind], len(records))))
+            try:
+                with _quiet():
+                    examples = records.__getitems__(wanted)
+            except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error and others
+                if not (what := _damaged(records, wanted, kind)):
+                    raise
+                again = f"delete {directory} and prepare the set again: {_recipe(config.name, directory.parents[1])}"
+                raise ValueError(f"{config.name}, split {split}: {what}; {again}") from error
             images = [_pixels(example[kind], kind, config) for example in examples]
             seen |= {image.shape for image in images}
             _check_alike(config.name, kind, seen)
@@ -130,6 +138,18 @@ def _decode(config: DataConfig, directory: Path, split: str) -> cache.Decoded:
             yield {kind: np.stack(images), "label": labels, **frames}
 
     return cache.Decoded(len(records), names, chunks())
+
+
+def _damaged(records: Any, wanted: list[int], kind: str) -> str:
+    """The first of these that cannot be decoded, and why; empty where each can alone."""
+    for i in wanted:
+        try:
+            with _quiet():
+                records.__getitems__([i])
+        except Exception as error:
+            why = re.sub(r" <\S+ object at \w+>", "", str(error))  # where Pillow names its buffer
+            return f"{'clip' if kind == 'video' else kind} {i} of 0 … {len(records) - 1} cannot be decoded ({why})"
+    return ""
 
 
 def _pixels(example: Any, kind: str, config: DataConfig) -> np.ndarray:

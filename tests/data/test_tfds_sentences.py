@@ -146,6 +146,29 @@ def test_a_video_that_ffmpeg_did_not_decode_is_named(prepare):
         opened("tiny", dir=directory, frames=2)
 
 
+@pytest.mark.parametrize("damage", ["cannot identify image file", "image file is truncated"])
+def test_a_damaged_frame_is_named_with_its_clip(prepare, monkeypatch, damage):
+    """Pictures are whole when a set is prepared: what is damaged here is what is read."""
+    from tensorflow_datasets import features
+
+    directory, whole = videos(prepare, [3] * 20)
+    read, order = features.Image.decode_example_np, everything(opened("tiny", dir=directory))["label"]
+    at = int(np.flatnonzero(order == 18)[0])
+
+    def damaged(feature, encoded):
+        if encoded == png(whole[18][1]).getvalue():
+            encoded = b"\0" if "identify" in damage else encoded[: len(encoded) // 2]
+        return read(feature, encoded)
+
+    monkeypatch.setattr(features.Image, "decode_example_np", damaged)
+    with pytest.raises(ValueError, match=damage) as caught:
+        opened("tiny", dir=directory, image_size=4)
+    message = str(caught.value)
+    assert message.startswith(f"tiny, split train: clip {at} of 0 … 19 cannot be decoded (frame 1 of 0 … 2: {damage}")
+    assert f"delete {directory}/tiny/1.0.0 and prepare the set again: python -c" in message
+    assert "object at" not in message
+
+
 @pytest.mark.parametrize(("length", "count"), [(1, 5), (4, 4), (5, 4), (186, 16), (7, 1), (7, 0)])
 def test_frames_are_spaced_evenly(length, count):
     """Each is the middle of its part."""
