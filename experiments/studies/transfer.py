@@ -180,6 +180,12 @@ def _refuse_other_weights(origin: Origin, digest: Mapping[str, str], path: Path)
     if not digest:
         return
     if not path.exists():
+        found = sorted(path.parent.glob("seed*.json"))
+        if used := [one.name for one in found if not one.stem.endswith(Transfer.SCRATCH.value)]:
+            raise ValueError(
+                f"{path.parent} has findings ({used[0]}) and no {path.name}, which says of which weights they are: put "
+                "it back beside them, or give another --workdir"
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         record.write_json(path, digest)
     if record.read_json(path) != digest:

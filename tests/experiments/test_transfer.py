@@ -14,7 +14,7 @@ from cs231n_jax.models import create, functional
 from cs231n_jax.train import probes, record
 from experiments.studies import transfer, transfer_data, transfer_page
 from experiments.studies.transfer_data import LITTLE, MUCH, QUICK, SHAPES
-from tests.programs import run
+from tests.programs import ROOT, run
 
 RED = "is there a red shape?"
 
@@ -190,6 +190,19 @@ def test_the_study_goes_on_where_it_was_and_one_cell_is_a_part_of_it(tmp_path):
     files.write(weights, {path: x + 1 for path, x in files.read(weights).items()})
     with pytest.raises(ValueError, match=r"drawn.npz does not hold the weights that .*digits_little was begun with"):
         transfer.study(tmp_path, quick=True)
+    (tmp_path / "transfer" / "digits_little" / "weights.json").unlink()
+    with pytest.raises(ValueError, match=r"has findings \(seed0_finetune_few\.json\) and no weights\.json, which says"):
+        transfer.study(tmp_path, quick=True)
+
+
+def test_the_kept_findings_say_of_which_weights_they_are():
+    cells = sorted((ROOT / "experiments" / "pinned" / "transfer").iterdir())
+    assert [cell.name for cell in cells] == sorted(
+        f"{name}_{much}" for name in transfer.TARGETS for much in (LITTLE, MUCH)
+    )
+    digests = {json.loads((cell / "weights.json").read_text())["initial"] for cell in cells}
+    assert len(digests) == 1
+    assert all(len(digest) == 64 for digest in digests)
 
 
 def a_run_of_it_is_an_origin(run, workdir):
