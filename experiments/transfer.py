@@ -27,7 +27,7 @@ _ORIGIN = transfer.Origin()
 _KNOWN = {**TARGETS, **QUICK}
 _WORKDIR = flags.DEFINE_string("workdir", "runs/studies", "Where data, runs and findings go; what is there is kept.")
 _TARGETS = flags.DEFINE_list(
-    "target", list(TARGETS), f"Data to carry over to: {', '.join(_KNOWN)}, a path ending in .npz, or ./FOLDER/."
+    "target", list(TARGETS), f"Data to carry over to: {', '.join(_KNOWN)}, a path ending in .npz, or a folder."
 )
 _SIMILAR = flags.DEFINE_bool("similar", True, "Whether data of one's own are like those that the weights know.")
 _AMOUNTS = flags.DEFINE_list("amount", [LITTLE, MUCH], "How much of it.")
@@ -53,12 +53,13 @@ _PAGES = flags.DEFINE_string("pages", "", "A folder for the page of the study, o
 def main() -> None:
     """Print what every way found in every cell, beside the lecture's advice."""
     ways = tuple(Transfer(way) for way in _chosen("ways", _WAYS.value, [way.value for way in Transfer]))
-    size, paths = _SIZE.value, [name for name in _TARGETS.value if name.endswith((".npz", "/"))]
+    size, asked = _SIZE.value, [_named(name) for name in _TARGETS.value]
+    paths = [name for name in asked if name.endswith((".npz", "/"))]
     theirs = {name: own(name, _SIMILAR.value, size) for name in paths}
     known = {**{name: sized(one, size) if size else one for name, one in _KNOWN.items()}, **theirs}
-    targets = {Path(name).stem: known[name] for name in _chosen("target", _TARGETS.value, list(known))}
+    targets = {Path(name).stem: known[name] for name in _chosen("target", asked, list(known))}
     amounts = tuple(_chosen("amount", _AMOUNTS.value, [LITTLE, MUCH]))
-    if len(targets) < len(set(_TARGETS.value)):
+    if len(targets) < len(set(asked)):
         raise UsageError(f"--target={','.join(_TARGETS.value)} has two of one name: rename one, or give it alone")
     origin = _origin()
     updates = dict.fromkeys(amounts, _UPDATES.value) if _UPDATES.value else transfer.UPDATES
@@ -72,7 +73,7 @@ def main() -> None:
     start = time.perf_counter(), time.process_time()
     with ConsoleReporter() as reporter:
         found = transfer.measured(setting, workdir / "transfer", reporter.line)
-        result = transfer_page.result(workdir / "transfer.png", targets, found)
+        result = transfer_page.result(workdir / "transfer.png", targets, found, origin.normalize)
         reporter.table("transfer", *pages.table(result.rows))
         for line in filter(None, result.sentence.split("\n\n")):
             reporter.line(line)
@@ -95,6 +96,11 @@ def _origin() -> transfer.Origin:
             raise UsageError(f"--{flag.name} is given with --weights={place}, a run whose config has it: leave it out")
     origin = transfer.of_run(place)
     return origin._replace(normalize=_NORMALIZE.value.value) if _NORMALIZE.present else origin
+
+
+def _named(target: str) -> str:
+    """As it is given; of a folder with the slash that tells it from the name of a data set."""
+    return f"{target.rstrip('/')}/" if target not in _KNOWN and Path(target).expanduser().is_dir() else target
 
 
 def _chosen(flag: str, given: list[str], known: list[str]) -> list[str]:

@@ -39,7 +39,7 @@ class Recipe(NamedTuple):
 RECIPES = {
     Transfer.PROBE_TOP: Recipe(lambda stages, few: 0, in_one_pass=True),
     Transfer.PROBE_STAGES: Recipe(lambda stages, few: 0, in_one_pass=True),
-    Transfer.FINETUNE_FEW: Recipe(lambda stages, few: min(few, stages)),
+    Transfer.FINETUNE_FEW: Recipe(lambda stages, few: min(few, stages)),  # of a network without stages none
     Transfer.FINETUNE_MANY: Recipe(lambda stages, few: stages),
     Transfer.SCRATCH: Recipe(lambda stages, few: stages, begins=False),
 }
@@ -54,12 +54,20 @@ def rules(transfer: Transfer, model: Model, few: int = 1, factor: float = FACTOR
     Args:
         transfer: the choice.
         model: the network; its last layer and its auxiliary ones are new, and learn at the whole rate.
-        few: how many of the last stages learn on in `FINETUNE_FEW`, ≥ 1.
+        few: how many of the last stages learn on in `FINETUNE_FEW`, 1 to as many as there are.
         factor: of the rate for weights that are given; ≥ 0.
+
+    Raises:
+        ValueError: there are not so many stages.
     """
     if few < 1:
         raise ValueError(f"few={few} stages would learn in {transfer.value}; give at least 1")
     recipe, stages = RECIPES[transfer], model.stages
+    if transfer is Transfer.FINETUNE_FEW and few > max(1, len(stages)):
+        raise ValueError(
+            f"few={few} stages would learn in {transfer.value}, but the network has {len(stages)} "
+            f"({', '.join(stages)}): give 1 to {max(1, len(stages))}"
+        )
     first = len(stages) - recipe.trained(len(stages), few)
     rate = factor if recipe.begins else 1.0
     old = {_pattern(stage): 0.0 if i < first else rate for i, stage in enumerate(stages)}

@@ -68,6 +68,9 @@ class Setting(NamedTuple):
 def of_run(workdir: Path) -> Origin:
     """The network of a run directory: what it is, and how its images were normalised, stands in the run's config.
 
+    *Deviation*: where that is "dataset", targets are normalised by their own mean and deviation: no file of the run has
+    those of its data.
+
     Raises:
         FileNotFoundError, ValueError: as `record.stored_config`.
     """
@@ -119,7 +122,7 @@ def study(workdir: Path, quick: bool) -> Result:
     """
     setting = quick_setting(workdir) if quick else Setting(Origin(), TARGETS)
     found = measured(setting, workdir / "transfer", print if not quick else lambda text: None)
-    return transfer_page.result(workdir / "transfer.png", setting.targets, found)
+    return transfer_page.result(workdir / "transfer.png", setting.targets, found, setting.origin.normalize)
 
 
 def quick_setting(workdir: Path) -> Setting:
@@ -141,8 +144,13 @@ def measured(setting: Setting, workdir: Path, say: Say) -> Found:
         setting: what.
         workdir: where data, runs and findings are kept.
         say: told of every step.
+
+    Raises:
+        ValueError: the network has not so many stages, or what is kept is of another setting or of other weights.
     """
     found: Found = {(name, amount): [] for name in setting.targets for amount in setting.amounts}
+    for way in setting.ways:
+        transfers.rules(way, create(setting.origin.model, **setting.origin.options), setting.few, setting.factor)
     begins = any(transfers.RECIPES[way].begins for way in setting.ways)
     given = initial.read(setting.origin.given()) if begins else {}
     files = {}
@@ -152,7 +160,7 @@ def measured(setting: Setting, workdir: Path, say: Say) -> Found:
         channels = _channels(setting.origin, given, made[0])
         files[name, amount] = {seed: dataclasses.replace(data, channels=channels) for seed, data in made.items()}
         grey = ", but in one channel, grey, as the weights know images" if channels == 1 else ""
-        say(f"{name}, {amount}: {target.was}{grey}; normalised as {setting.origin.normalize}")
+        say(f"{name}, {amount}: {target.was}{grey}; {transfer_page.normalised(setting.origin.normalize)}")
     digest = initial.digest(setting.origin.given()) if begins else {}
     for name, amount in found:
         _refuse_other_weights(setting.origin, digest, workdir / f"{name}_{amount}" / "weights.json")

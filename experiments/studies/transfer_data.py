@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from cs231n_jax.data import DataConfig, Normalization, open_source
+from cs231n_jax.data.files import SUFFIXES
 from cs231n_jax.data.pictured import Pictured
 from cs231n_jax.data.pipeline import permutation
 
@@ -104,19 +106,42 @@ def sized(target: Target, size: int) -> Target:
     return target._replace(data=data, was=f"{target.was}; here {size}×{size}", mark=f"{target.mark}_{size}px")
 
 
+def sizes(folder: Path) -> str:
+    """Height×width of the images in a folder, as their headers tell; the smallest and the largest where they differ."""
+    found = set()
+    for path in folder.rglob("*"):
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+            with Image.open(path) as image:
+                found.add((image.height, image.width))
+    ends = sorted(found, key=lambda one: (one[0] * one[1], one))
+    return " to ".join(f"{height}×{width}" for height, width in dict.fromkeys((ends[0], ends[-1])))
+
+
 def own(name: str, similar: bool, size: int = 0) -> Target:
-    """A user's .npz file or folder of images by class (resized, to 32×32) as a target, known by its content."""
+    """A user's .npz file or folder of images by class (resized, to 32×32) as a target, known by its content.
+
+    Raises:
+        FileNotFoundError, ValueError: as `open_source`; or all training images are of one class.
+    """
     size = size or (0 if name.endswith(".npz") else _FIT.image_size)
     data = dataclasses.replace(_FIT, name=name, image_size=size)
-    train, test = (open_source(dataclasses.replace(data, channels=0), part).info for part in ("train", "eval"))
+    source, tests = (open_source(dataclasses.replace(data, channels=0), part) for part in ("train", "eval"))
+    train, test = source.info, tests.info
+    there = np.unique(source[np.arange(len(source))]["label"])
+    if len(there) < 2:
+        raise ValueError(
+            f"all training images of {name} are of one class, {train.classes[there[0]]!r}, and a classifier needs two: "
+            "add images of another"
+        )
     height, width, channels = train.shapes["image"]
+    size_before = f"{height}×{width}" if name.endswith(".npz") else sizes(Path(name).expanduser())
     colour = "grey, repeated in three channels" if channels == 1 else "in colour"
-    fit = "cropped to squares and resized" if data.image_size else "as they are"
+    fit = f"cropped to squares and resized to {height}×{width}" if data.image_size else "as they are"
     mark = hashlib.sha256(f"{train.fingerprint} {test.fingerprint}".encode()).hexdigest()[:8]
     return Target(
         data,
         similar,
-        was=f"{height}×{width} pixels {colour}, {fit}",
+        was=f"{size_before} pixels {colour}, {fit}",
         each={LITTLE: 10, MUCH: 100},
         tests=2000,
         augment="crop",

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cs231n_jax.data import Normalization
 from cs231n_jax.train.transfer import Transfer
 from experiments.studies import Result, long_runs, seeds
 from experiments.studies.drawing import canvas, save
@@ -139,10 +140,17 @@ def figure(path: Path, targets: Mapping[str, Target], found: Found) -> Path:
     return save(chart, path)
 
 
-def images(targets: Mapping[str, Target]) -> str:
+def normalised(how: str) -> str:
+    """How the images of the targets were normalised: as the weights know theirs, but for the numbers of "dataset"."""
+    if how == Normalization.DATASET.value:
+        return "normalised by each target's own mean and deviation, not by those of the data that the weights know"
+    return f"normalised by the numbers of {how}"
+
+
+def images(targets: Mapping[str, Target], normalize: str) -> str:
     """How the images of each target were made to fit."""
     each = "; ".join(f"{name}: {target.was}" for name, target in targets.items())
-    return f"Images, normalised as the weights know theirs: {each}."
+    return f"Images, {normalised(normalize)}: {each}."
 
 
 def time_taken(found: Found) -> str:
@@ -155,9 +163,9 @@ def time_taken(found: Found) -> str:
     )
 
 
-def result(path: Path, targets: Mapping[str, Target], found: Found) -> Result:
+def result(path: Path, targets: Mapping[str, Target], found: Found, normalize: str) -> Result:
     """The answer of the study."""
     table = rows(targets, found)
     numbers = {f"{row['target']}, {row['data']}: {row['way']}": row["accuracy (%)"] for row in table}
-    told = [*sentences(targets, found), images(targets), time_taken(found)]
+    told = [*sentences(targets, found), images(targets, normalize), time_taken(found)]
     return Result(figure(path, targets, found), numbers, "\n\n".join(told), table)

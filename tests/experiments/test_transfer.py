@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from cs231n_jax.data import open_source
 from cs231n_jax.interop import files
@@ -91,6 +92,34 @@ def test_a_file_of_ones_own_is_a_target_known_by_its_content(tmp_path):
     assert (larger.was, larger.mark, larger.data.image_size) == (f"{target.was}; here 16×16", f"{target.mark}_16px", 16)
 
 
+def folder(root, *classes):
+    for name in classes:
+        (root / name).mkdir(parents=True)
+        for i in range(5):
+            Image.fromarray(np.full((20 + i, 30), 40 * i, np.uint8)).save(root / name / f"{i}.png")
+    return root
+
+
+def test_a_folder_of_ones_own_tells_the_size_before_it_is_made_to_fit(tmp_path):
+    target = transfer_data.own(f"{folder(tmp_path / 'photos', 'cat', 'dog')}/", similar=False)
+    assert (
+        target.was == "20×30 to 24×30 pixels grey, repeated in three channels, cropped to squares and resized to 32×32"
+    )
+
+
+def test_images_of_one_class_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"of .*photos/ are of one class, 'cat', and a classifier needs two: add"):
+        transfer_data.own(f"{folder(tmp_path / 'photos', 'cat')}/", similar=False)
+
+
+def test_it_is_told_whose_mean_and_deviation_normalise():
+    assert "as the weights know theirs" not in transfer_page.images(QUICK, "dataset")
+    assert "normalised by each target's own mean and deviation, not by" in transfer_page.images(QUICK, "dataset")
+    assert transfer_page.images(QUICK, "imagenet").startswith(
+        "Images, normalised by the numbers of imagenet: digits: 8×8"
+    )
+
+
 def cell(**ways):
     """Findings of the seeds, from percents by way."""
     return [dict(zip(ways, [{"accuracy": x / 100} for x in row])) for row in zip(*ways.values())]
@@ -166,6 +195,9 @@ def test_weights_of_grey_images_get_grey_ones_and_a_rate_of_ones_own_is_kept(tmp
     assert (trained.optimizer.learning_rate, trained.data.channels) == (0.03, 1)
     with pytest.raises(ValueError, match="found with another setting"):
         transfer.measured(setting._replace(rate=0.0), tmp_path / "work", told.append)
+    with pytest.raises(ValueError, match=r"few=99 stages .* has 2 \(hidden1, hidden2\): give 1 to 2"):
+        transfer.measured(setting._replace(few=99), tmp_path / "new", told.append)
+    assert not (tmp_path / "new").exists()  # before anything is prepared
     assert {"images", "tests", *transfer.TIMES} <= set(found["probe_stages"])  # which are those of both kinds of probes
     assert "repeated in three channels, but in one channel, grey, as the weights know images" in told[0]
 
@@ -216,17 +248,19 @@ def a_run_of_it_is_an_origin(run, workdir):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "message", "code"),
     [
-        (["--target=minst"], "--target names 'minst'; give of cifar100, mnist, easy_vqa, digits"),
-        (["--target=HERE/a/own.npz,HERE/b/own.npz"], "b/own.npz has two of one name: rename one, or give it alone"),
-        (["--target=digits", "--weights=HERE/a", "--model=mlp"], "--model is given with --weights="),
+        (["--target=minst"], "--target names 'minst'; give of cifar100, mnist, easy_vqa, digits", 2),
+        (["--target=HERE/a/own.npz,HERE/b/own.npz"], "b/own.npz has two of one name: rename one, or give it alone", 2),
+        (["--target=HERE/c"], "HERE/c/ are of one class, 'cat', and a classifier needs two", 1),  # a folder, no slash
+        (["--target=digits", "--weights=HERE/a", "--model=mlp"], "--model is given with --weights=", 2),
     ],
 )
-def test_the_program_refuses_in_a_sentence(words, message, tmp_path):
+def test_the_program_refuses_in_a_sentence(words, message, code, tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
         own_file(tmp_path / name / "own.npz")
+    folder(tmp_path / "c", "cat")
     done = run("transfer", *(word.replace("HERE", str(tmp_path)) for word in words), f"--workdir={tmp_path}")
-    assert done.returncode == 2
-    assert message in done.stderr
+    assert done.returncode == code
+    assert message.replace("HERE", str(tmp_path)) in done.stderr

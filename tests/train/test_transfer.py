@@ -121,6 +121,9 @@ def test_rates_are_a_tenth_where_weights_are_given():
     assert list(of(Transfer.SCRATCH).values()) == [1] * 5
     with pytest.raises(ValueError, match="few=0 stages would learn in finetune_few"):
         of(Transfer.FINETUNE_FEW, few=0)
+    with pytest.raises(ValueError, match=r"few=5 stages .* has 4 \(stem, stage1, stage2, stage3\): give 1 to 4"):
+        of(Transfer.FINETUNE_FEW, few=5)
+    assert list(of(Transfer.FINETUNE_FEW, few=4).values()) == [0.1] * 4 + [1]
 
 
 @pytest.mark.parametrize("row", [row for row in MODELS if row.reads == ("image",) and not row.slow], ids=str)
