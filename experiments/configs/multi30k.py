@@ -2,7 +2,7 @@
 
     python -m experiments.train --config=experiments/configs/multi30k.py:general --workdir=runs/multi30k
     python -m experiments.decode --workdir=runs/multi30k --split=test --beam=5 --length=100
-    python -m experiments.alignments --workdir=runs/multi30k --split=test
+    python -m experiments.alignments --workdir=runs/multi30k --split=test --nosource_words
 
 The data are multi30k_translate in TFDS_DATA_DIR: 29,000 captions of pictures in both languages; the test split is that
 of 2016. Lower case; 4,000 byte pairs a language, so that no word is unknown. The goal is, within an hour on two cores,
