@@ -195,7 +195,7 @@ def _find(config: DataConfig) -> Path:
         builder = tfds.builder(config.name, data_dir=config.dir or None)
         if found := _prepared(Path(builder.data_path), config.name):
             return found
-    if parts[0] not in _registered():
+    if parts[0] not in _registered() and not _written(parts[0]):
         raise ValueError(_unknown(config))
     places = " or ".join(f"{root}{'' if root.is_dir() else ' (no such directory)'}" for root in _roots(config))
     raise FileNotFoundError(
@@ -223,6 +223,17 @@ def _registered() -> list[str]:
         import tensorflow_datasets as tfds
 
         return tfds.list_builders(with_community_datasets=False)
+
+
+def _written(name: str) -> bool:
+    """Whether tensorflow-datasets has a set whose module cannot be imported here, as many cannot without TensorFlow."""
+    import tensorflow_datasets as tfds
+
+    root, head = Path(tfds.__file__).parent, name.split("_")[0]
+    modules = [
+        path.read_text(encoding="utf-8") for form in ("*/{}*.py", "*/{}*/*.py") for path in root.glob(form.format(head))
+    ]
+    return name.replace("_", "") in {c.lower() for text in modules for c in re.findall(r"^class (\w+)\(", text, re.M)}
 
 
 def _unknown(config: DataConfig) -> str:

@@ -133,6 +133,12 @@ def test_a_set_that_is_not_prepared_is_explained(tmp_path, monkeypatch):
         opened("fashion_mnist:3.0.1")
 
 
+@pytest.mark.parametrize("name", ["ucf101", "ucf101/ucf101_1", "glue/sst2", "wmt14_translate/de-en", "davis"])
+def test_a_set_that_tensorflow_alone_prepares_is_explained(tmp_path, name):
+    with pytest.raises(FileNotFoundError, match=rf"^{name} is not prepared in .*tfds.builder\('{name}', .*TensorFlow"):
+        opened(name, dir=str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
