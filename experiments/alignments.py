@@ -49,7 +49,7 @@ def main() -> None:
     found = found if _WORDS.value else numbered(found)
     path = draw(Path(_PNG.value) if _PNG.value else workdir / "alignments.png", found)
     for number, (_, target, alpha) in enumerate(found, 1):
-        print(f"sentence {number}: {len(target)} tokens, {np.mean(alpha.max(1)):.2f} of the weight in one place")
+        print(f"sentence {number}: {told(target, alpha)}")
     print(f"# {path}")
 
 
@@ -68,6 +68,12 @@ def aligned(
     return [(pieces(task.source, s[:n]), pieces(task.target, y[:m]), alpha[:m, :n]) for s, n, y, m, alpha in rows]
 
 
+def told(target: list[str], alpha: np.ndarray) -> str:
+    """The length of a translation, and where it has words the mean share of their weight in one place."""
+    share = f", {np.mean(alpha.max(1)):.2f} of the weight in one place" if target else ""
+    return f"{len(target)} tokens{share}"
+
+
 def numbered(found: list[Alignment]) -> list[Alignment]:
     """The same with the places of the source, from 1, for its words."""
     return [([str(place) for place in range(1, len(source) + 1)], target, alpha) for source, target, alpha in found]
@@ -80,10 +86,13 @@ def pieces(words: Vocabulary, tokens: np.ndarray) -> list[str]:
 
 
 def draw(path: Path, found: list[Alignment]) -> Path:
-    """All sentences, two side by side."""
+    """All sentences, two side by side; the place of an empty translation stays empty."""
     figure, axes = drawing.canvas(-(-len(found) // 2), 2, 4.6, 3.6)
     for axis, (source, target, alpha) in zip(axes, found):
         axis.grid(False)
+        if not target:  # nothing to draw
+            axis.set_axis_off()
+            continue
         axis.imshow(alpha, cmap="Greys", vmin=0, vmax=1, aspect="auto")
         axis.set_xticks(range(len(source)), source, rotation=60, ha="right", fontsize=7)
         axis.set_yticks(range(len(target)), target, fontsize=7)

@@ -37,6 +37,16 @@ def test_the_picture_shows_the_weights_of_each_word(tmp_path):
     assert (target, alpha.tobytes()) == (found[0][1], found[0][2].tobytes())
 
 
+def test_an_empty_translation_has_no_share_and_an_empty_place(tmp_path):
+    weights = np.array([[0.25, 0.75], [0.5, 0.5]], np.float32)
+    found = [(["a", "<eos>"], [], weights[:0]), (["a", "<eos>"], ["b", "<eos>"], weights)]
+    assert [alignments.told(target, alpha) for _, target, alpha in found] == [
+        "0 tokens",
+        "2 tokens, 0.62 of the weight in one place",
+    ]
+    assert alignments.draw(tmp_path / "a.png", found).read_bytes().startswith(b"\x89PNG")
+
+
 def _plain(tree):
     return {
         name: _plain(leaf) if isinstance(leaf, dict) else np.asarray(leaf, np.float64) for name, leaf in tree.items()
