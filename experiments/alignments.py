@@ -3,11 +3,13 @@
 Draws the first sentences of a split: a row a word of the translation that a beam search finds, a column a word of the
 source, the darker the more of the word's weight lies there. Prints the share of the weight that each word's darkest
 place has, the mean over the words of each sentence.
+Ctrl-C, SIGTERM and SIGUSR1 end it before the picture with code 75; nothing is kept.
 """
 
 from experiments import program  # isort: skip  (first: it sets up the allocator)
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,12 @@ import jax
 import numpy as np
 from absl import flags
 
+from cs231n_jax.config import Config
 from cs231n_jax.data.vocabulary import Vocabulary
 from cs231n_jax.tasks import generation
 from cs231n_jax.tasks.translation import Translation
-from cs231n_jax.train import generate, generate_many, record, snapshots
+from cs231n_jax.train import encoder, generate, generate_many, record, snapshots
+from cs231n_jax.train.signals import Interrupted, StopRequest
 from experiments.overrides import UsageError
 from experiments.studies import drawing
 
@@ -38,14 +42,8 @@ def main() -> None:
     """Draw, and print how sharply each translation looks."""
     workdir = Path(_WORKDIR.value)
     config = program.prepare(record.stored_config(workdir))
-    assembly = generate_many.assembled(config, _SPLIT.value)
-    if not isinstance(assembly.task, Translation):
-        raise UsageError(f"a run of the task {config.task.name} has no alignments: give one of a translation")
-    step = snapshots.resolve(workdir, _SNAPSHOT.value, lambda text: print(text, file=sys.stderr))
-    weights = generate.weights(workdir, step, average=False)
-    examples = assembly.eval_source[np.arange(min(_COUNT.value, len(assembly.eval_source)))]
-    settings = generate_many.Settings(_BEAM.value, _LENGTH.value)
-    found = aligned(assembly.task, weights, examples, settings)
+    with StopRequest() as stop:
+        found = _found(workdir, config, lambda: bool(stop))
     found = found if _WORDS.value else numbered(found)
     path = draw(Path(_PNG.value) if _PNG.value else workdir / "alignments.png", found)
     for number, (_, target, alpha) in enumerate(found, 1):
@@ -53,19 +51,46 @@ def main() -> None:
     print(f"# {path}")
 
 
+def _found(workdir: Path, config: Config, should_stop: Callable[[], bool]) -> list[Alignment]:
+    assembly = generate_many.assembled(config, _SPLIT.value, should_stop)
+    if not isinstance(assembly.task, Translation):
+        raise UsageError(f"a run of the task {config.task.name} has no alignments: give one of a translation")
+    step = snapshots.resolve(workdir, _SNAPSHOT.value, lambda text: print(text, file=sys.stderr))
+    weights = generate.weights(workdir, step, average=False)
+    examples = assembly.eval_source[np.arange(min(_COUNT.value, len(assembly.eval_source)))]
+    settings = generate_many.Settings(_BEAM.value, _LENGTH.value)
+    return aligned(assembly.task, weights, examples, settings, should_stop)
+
+
 def aligned(
-    task: Translation, weights: Any, examples: dict[str, np.ndarray], settings: generate_many.Settings
+    task: Translation,
+    weights: Any,
+    examples: dict[str, np.ndarray],
+    settings: generate_many.Settings,
+    should_stop: Callable[[], bool] = encoder.never,
 ) -> list[Alignment]:
-    """Of each example its source, its best translation, both as pieces of text, and the weights [target, source]."""
+    """Of each example its source, its best translation, both as pieces of text, and the weights [target, source].
+
+    Raises:
+        Interrupted: `should_stop` said so before or after the search, or after the weights.
+    """
+    _heed(should_stop)
     how = generation.of(task)
     source, lengths = examples["source"], examples["source_length"]
     batch = {"source": source, "source_length": lengths}
     tokens, ends, _ = jax.device_get(generate_many.search(how, settings)(weights, batch))
+    _heed(should_stop)
     begin = np.full((len(tokens), 1), task.target.specials["<bos>"], np.int32)
     batch |= {"target": np.concatenate([begin, tokens], 1)}
     alphas = jax.device_get(jax.jit(task.alignment)(*weights, batch))
+    _heed(should_stop)
     rows = zip(source, lengths, tokens, ends, alphas)
     return [(pieces(task.source, s[:n]), pieces(task.target, y[:m]), alpha[:m, :n]) for s, n, y, m, alpha in rows]
+
+
+def _heed(should_stop: Callable[[], bool]) -> None:
+    if should_stop():
+        raise Interrupted("interrupted before the picture, of which nothing is kept")
 
 
 def told(target: list[str], alpha: np.ndarray) -> str:
