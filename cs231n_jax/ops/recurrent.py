@@ -50,14 +50,13 @@ def rnn(
         same sequences it continues them exactly.
 
     Raises:
-        TypeError: the dtypes differ.
+        TypeError: the dtypes differ, or a weight is None.
         ValueError: the shapes do not fit.
 
     Reference: `cells.rnn_step`; torch.nn.RNN on packed sequences, whose two biases are summed here.
     """
-    y, (h,) = _run(
-        cells.RNN, x, weights, cells.without_hidden_bias(weights), None if state is None else (state,), lengths, reverse
-    )
+    given = None if state is None else (state,)
+    y, (h,) = _run(cells.RNN, x, weights, cells.without_hidden_bias, given, lengths, reverse)
     return y, h
 
 
@@ -86,12 +85,12 @@ def lstm(
         same sequences it continues them exactly.
 
     Raises:
-        TypeError: the dtypes differ.
+        TypeError: the dtypes differ, or a weight is None.
         ValueError: the shapes do not fit.
 
     Reference: `cells.lstm_step`; torch.nn.LSTM on packed sequences, whose two biases are summed here.
     """
-    y, last = _run(cells.LSTM, x, weights, cells.without_hidden_bias(weights), state, lengths, reverse)
+    y, last = _run(cells.LSTM, x, weights, cells.without_hidden_bias, state, lengths, reverse)
     return y, LstmState(*last)
 
 
@@ -119,14 +118,14 @@ def gru(
         same sequences it continues them exactly.
 
     Raises:
-        TypeError: the dtypes differ.
+        TypeError: the dtypes differ, or a weight is None.
         ValueError: the shapes do not fit.
 
     Reference: `cells.gru_step` (and how it differs from the paper); torch.nn.GRU on packed sequences, of whose two
     biases those of r and z are summed here.
     """
     given = None if state is None else (state,)
-    y, (h,) = _run(cells.GRU, x, weights, cells.with_hidden_bias(weights), given, lengths, reverse)
+    y, (h,) = _run(cells.GRU, x, weights, cells.with_hidden_bias, given, lengths, reverse)
     return y, h
 
 
@@ -206,7 +205,7 @@ def _run(
     cell: Cell,
     x: Array,
     given: Weights | GruWeights,
-    weights: time_loop.Weights,
+    whole: Callable[[Any], time_loop.Weights],
     state: tuple[Array, ...] | None,
     lengths: Array | None,
     reverse: bool,
@@ -218,7 +217,7 @@ def _run(
     if state is None:
         state = tuple(jnp.zeros((n, h), dtype) for dtype in dtypes)
     _check_state(tuple(state), (n, h), dtypes)
-    x, weights = _looked_up(x, weights)
+    x, weights = _looked_up(x, whole(given))
     x, live = jnp.swapaxes(x, 0, 1), None
     if lengths is not None:
         if lengths.shape != (n,):
@@ -257,15 +256,17 @@ def _check(cell: Cell, x: Array, weights: Weights | GruWeights) -> None:
     if x.ndim != (3 if vectors else 2) or x.shape[1] < 1:
         form = "sequences are [N, T, D]" if vectors else "sequences of tokens are [N, T]"
         raise ValueError(f"x has shape {x.shape}; {form} with at least one step.")
+    names = ("input", "hidden", "bias", *(["candidate_bias"] if cell is cells.GRU else []))
+    for name in names:
+        if getattr(weights, name) is None:
+            raise TypeError(f"the weights' {name} is None; give all of {', '.join(names)}: zeros are no bias.")
     if weights.hidden.ndim != 2:
         raise ValueError(f"the hidden weights have shape {weights.hidden.shape}; they must be [H, {cell.gates}·H].")
     h, d = weights.hidden.shape[0], x.shape[2] if vectors else weights.input.shape[0]
     dtype = x.dtype if vectors else weights.input.dtype
-    wanted = {"input": (d, cell.gates * h), "hidden": (h, cell.gates * h), "bias": (cell.gates * h,)}
-    for name, shape in {**wanted, "candidate_bias": (h,)}.items():
-        value = getattr(weights, name, None)
-        if value is None:
-            continue
+    shapes = (d, cell.gates * h), (h, cell.gates * h), (cell.gates * h,), (h,)
+    for name, shape in zip(names, shapes):
+        value = getattr(weights, name)
         if value.shape != shape:
             raise ValueError(
                 f"the weights' {name} has shape {value.shape}; {d} inputs and {h} hidden units need {list(shape)}, the "

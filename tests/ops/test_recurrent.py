@@ -432,6 +432,15 @@ def test_what_does_not_fit_is_named(change, error, message):
         recurrent.lstm(x, weights, state, lengths=lengths)
 
 
+@every_cell
+def test_a_weight_that_is_none_is_refused(cell):
+    x, weights, _ = draw(cell, "float32")
+    for name in weights._fields:
+        message = f"the weights' {name} is None; give all of {', '.join(weights._fields)}: zeros are no bias"
+        with pytest.raises(TypeError, match=message):
+            getattr(recurrent, cell)(x, weights._replace(**{name: None}))
+
+
 def test_a_stack_wants_a_state_a_layer_and_directions_come_in_pairs():
     x, weights, state = draw("lstm", "float32")
     with pytest.raises(ValueError, match="there are 1 states for 2 layers: give one a layer"):
