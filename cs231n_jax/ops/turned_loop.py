@@ -3,6 +3,9 @@
 A matrix product on a CPU first packs its right operand. Where states are rows, h·hidden, that is the weights, anew in
 every step; turned, hiddenᵀ·hᵀ, it is the state. This pays where the weights do not stay in a cache and the examples
 fill vectors. The products over all steps after the loop want rows, so that h and dz are turned back as they are made.
+
+A layer that reads tokens, as the first one of `char_lm` does without an embedding, keeps the plain loop: its products
+with the input weights are looked up before.
 """
 
 from __future__ import annotations
