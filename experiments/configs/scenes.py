@@ -11,8 +11,8 @@ ROUGE-L 78.7, CIDEr-D 1.92 (1,092 s on 2 CPU cores shared with other work; it wa
 the words look: `python -m experiments.study pointing`, seeds 0 to 2: the words that name a thing look at it in 32.3 ±
 1.1 % of the cases in the captioner's own sentences and in 33.1 ± 0.2 % in given ones, 5.2 and 5.3 times chance; a look
 at any thing of the picture would hit in 26.6 and 26.7 % (1,830 s, 849 s of processor time, on 2 shared CPU cores).
-task.attention_spread=1, the λ of Xu et al.,
-is for more words or fewer places: eleven words cannot look at each of 64 places once. rnn and lstm: not yet run.
+task.attention_spread=1, the λ of Xu et al., is for more words or fewer places: eleven words cannot look at each of 64
+places once. rnn and lstm: not yet run.
 """
 
 from cs231n_jax.config import Config, TrainConfig
