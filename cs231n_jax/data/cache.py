@@ -29,6 +29,7 @@ from typing import IO
 import numpy as np
 
 from cs231n_jax.data.base import ArraySource, Info, PixelStatistics, combine
+from cs231n_jax.data.progress import Progress
 
 FORMAT = 1
 MARK, MARK_EVERY = "begun.json", 60.0  # seconds
@@ -204,7 +205,7 @@ def _build(entry: Path, name: str, split: str, decoded: Decoded, *, alone: bool)
         with _writing():
             part.mkdir(exist_ok=True)
         with _Writer(part, decoded) as writer:
-            progress = _Progress(f"{decoded.doing} {name} {split}", decoded.length, writer.count)
+            progress = Progress(f"{decoded.doing} {name} {split}", decoded.length, writer.count)
             _fill(writer, decoded, progress, keeps)
             with _writing():
                 writer.finish()
@@ -219,7 +220,7 @@ def _build(entry: Path, name: str, split: str, decoded: Decoded, *, alone: bool)
     shutil.rmtree(part, ignore_errors=True)
 
 
-def _fill(writer: _Writer, decoded: Decoded, progress: _Progress, keeps: bool) -> None:
+def _fill(writer: _Writer, decoded: Decoded, progress: Progress, keeps: bool) -> None:
     """Add what is not there yet; what an interrupted call `keeps` is marked now and then, and at the interrupt."""
     marked = time.monotonic() if keeps else 0.0
     try:
@@ -379,28 +380,3 @@ class _Writer:
         _write(self._part / "meta.json", {**meta, "digest": _digest(meta)})
         (self._part / MARK).unlink(missing_ok=True)
         _sync(self._part)
-
-
-class _Progress:
-    """A line on stderr for work that takes more than a second: one that moves on a terminal, a few in a log."""
-
-    def __init__(self, label: str, total: int, begun: int = 0):
-        self._label, self._total, self._begun = label, total, begun
-        self._start = time.monotonic()
-        self._next, self._terminal, self._shown = 1.0, sys.stderr.isatty(), False
-
-    def show(self, done: int) -> None:
-        passed = time.monotonic() - self._start
-        if passed < self._next:
-            return
-        self._next, self._shown = passed + (0.2 if self._terminal else 5.0), True
-        left = passed * (self._total - done) / max(done - self._begun, 1)
-        self._print(f"{self._label}: {done}/{self._total}, {left:.0f} s left", end="" if self._terminal else "\n")
-
-    def close(self, note: str) -> None:
-        if self._shown:
-            passed = time.monotonic() - self._start
-            self._print(f"{self._label}: {self._total} examples in {passed:.1f} s, {note}", end="\n")
-
-    def _print(self, text: str, end: str) -> None:
-        print(f"\r\033[K{text}" if self._terminal else text, end=end, file=sys.stderr, flush=True)

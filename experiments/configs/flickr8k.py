@@ -24,8 +24,9 @@ SqueezeNet's maps, and flickr8k. Published losses, in nats a caption: below 0.1 
 such a model says of other pictures is nonsense, which is the point. Ours, assignment_lstm, seed 0: 0.347 nats a token
 after 50 epochs (85 s on 2 CPU cores shared with much other work, without the features), and not less than 0.329 after
 200 (encoder.scale=0.25): about ln 50 a caption, which is to know all captions but not whose they are. Unlike principal
-components these features are not centred, and no option centres them; on drawn ones of mean 0 a test of the model meets
-the targets (tests/models/test_captioner.py). assignment_rnn: not yet run.
+components these features are not centred, and no option centres them; whether that is the reason is not measured. On
+drawn features of mean 0 a test of the model meets the targets (tests/models/test_captioner.py). assignment_rnn: not
+yet run.
 """
 
 from cs231n_jax.config import Config, TrainConfig
