@@ -37,6 +37,9 @@ def main(arguments: list[str]) -> int:
         print(f"environment differs, {line}")
     if found.difference:
         print(f"first difference: {found.difference}")
+        elsewhere = ", in another environment" if found.environment else ""
+        told = ", ".join(f"{name} {value:.1e}" for name, value in found.largest.items())
+        print(f"largest relative differences{elsewhere}: {told or 'no line has been replayed'}")
         return program.ERROR
     print(f"all {found.lines} lines of metrics.jsonl are equal")
     return program.DONE

@@ -1,5 +1,6 @@
 """Replays a record and says whether, and if not where first, the numbers differ."""
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ class Comparison(NamedTuple):
 
     lines: int  # lines of metrics.jsonl compared
     difference: str  # the first one, "" if there is none
+    largest: dict[str, float]  # what `largest_differences` gives
     environment: list[str]  # what is different here from where the record was made
 
 
@@ -66,6 +68,7 @@ def reproduce(recorded: Path, workdir: Path, steps: int, reporter: Reporter, sta
         found = Comparison(
             len(there),
             first_difference(there, here),
+            largest_differences(there, here),
             record.differences(recorded_environment, environment),
         )
         record.write_json(workdir / ".reproduced.json", found._asdict())
@@ -98,3 +101,27 @@ def first_difference(there: list[dict[str, Any]], here: list[dict[str, Any]]) ->
         if line != replayed[at]:
             return f"step {at[0]} {at[1]} {record.differences(line, replayed[at])[0]}"
     return ""
+
+
+def largest_differences(there: list[dict[str, Any]], here: list[dict[str, Any]]) -> dict[str, float]:
+    """How far the numbers of a replay are from those of the record, by what they measure ("train loss").
+
+    The largest |a − b| / max(|a|, |b|) over the lines that both have, a the record's number and b the replay's; 0 where
+    a = b, infinite where only one of them is finite. "step" and "epoch" say where a line is and are not looked at.
+    """
+    replayed = {(line["step"], line["split"]): line for line in here}
+    largest: dict[str, float] = {}
+    for line in there:
+        other = replayed.get((line["step"], line["split"]), {})
+        for name in (key for key in line if key in other and key not in ("step", "epoch", "split")):
+            found = _relative(line[name], other[name])
+            measured = f"{line['split']} {name}"
+            largest[measured] = max(found, largest.get(measured, 0.0))
+    return largest
+
+
+def _relative(a: float | None, b: float | None) -> float:
+    """What is not finite is written as null, and read as None."""
+    if a is None or b is None:
+        return 0.0 if a is b else math.inf
+    return abs(a - b) / max(abs(a), abs(b)) if a != b else 0.0

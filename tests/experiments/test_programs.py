@@ -139,6 +139,9 @@ def test_reproduce_names_the_first_difference(workdir, tmp_path):
     assert done.returncode == 1
     assert f"first difference: step {changed['step']} {changed['split']} loss: " in done.stdout
     assert "environment differs, versions.jax: '0.0.1'" in done.stdout
+    assert "\nlargest relative differences, in another environment: train " in done.stdout
+    told = re.search(f"differences, .* {changed['split']} loss ([^,\\s]*)", done.stdout)
+    assert float(told[1]) == pytest.approx(1e-6 / changed["loss"], rel=0.05)
 
 
 def test_reproduce_replays_every_record_of_a_folder(workdir, tmp_path):

@@ -1,6 +1,7 @@
 """What a replay is compared with, line by line."""
 
 import json
+import math
 
 import pytest
 
@@ -8,7 +9,7 @@ from cs231n_jax.config import Config, TrainConfig
 from cs231n_jax.data import DataConfig
 from cs231n_jax.models import ModelConfig
 from cs231n_jax.train.loop import Silent
-from cs231n_jax.train.reproduce import first_difference, reproduce
+from cs231n_jax.train.reproduce import first_difference, largest_differences, reproduce
 from experiments.studies import seeds
 
 LINES = [{"step": step, "split": split, "loss": 2.0 / step} for step in (10, 20, 30) for split in ("train", "eval")]
@@ -23,6 +24,19 @@ def test_the_first_line_that_is_missing_or_different_is_named():
     assert first_difference(LINES, LINES[:3]) == "step 20 eval: the replay has no such line"
     changed = [line | {"loss": 3.0} if line["step"] == 20 else line for line in LINES]
     assert first_difference(LINES, changed) == "step 20 train loss: 0.1 → 3.0"
+
+
+def test_the_largest_difference_of_each_number_is_relative_to_the_larger_one():
+    same = {"train loss": 0.0, "eval loss": 0.0}
+    assert largest_differences(LINES, LINES) == same
+    changed = [line | {"loss": line["loss"] * (1.0 + line["step"] / 10)} for line in LINES]
+    changed[1]["loss"] = -LINES[1]["loss"]
+    assert largest_differences(LINES, changed) == pytest.approx({"train loss": 0.75, "eval loss": 2.0})
+    assert largest_differences(LINES[:2], changed[::2]) == pytest.approx({"train loss": 0.5})
+    lost = [LINES[0] | {"loss": None}, *LINES[1:]]
+    assert largest_differences(LINES, lost) == {"train loss": math.inf, "eval loss": 0.0}
+    assert largest_differences(lost, lost) == same
+    assert largest_differences(LINES, []) == {}
 
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
