@@ -1,7 +1,7 @@
 """Every family of convolutional nets on the same images for the same time: one row a family."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,6 +46,7 @@ class Family(NamedTuple):
     optimizer: Callable[[], Config]  # the family's own config
     options: dict[str, Any]
     side: int = 32  # pixels that its images are resized to
+    rate: float = 1.0  # times the config's learning rate
 
 
 FAMILIES = {
@@ -126,30 +127,41 @@ def train(workdir: Path, quick: bool, chosen: Sequence[str]) -> list[str]:
 
 def recorded(root: Path) -> list[dict[str, Any]]:
     """The table's rows of the families whose findings lie in a folder, whatever seeds they have; nothing is trained."""
-    if not (root / "update.json").exists():
-        return []
     runs = {name: sorted(root.glob(f"{name.replace(' ', '_')}_seed*.json")) for name in FULL.families}
     found = {name: [record.read_json(path)["ways"] for path in paths] for name, paths in runs.items() if paths}
-    return _rows(FULL, record.read_json(root / "update.json")["ways"], found)
+    times = {name: record.read_json(_measured(root, name))["ways"]["seconds"] for name in found}
+    return _rows(FULL, times, found)
 
 
 def _times(setting: Setting, root: Path) -> Mapping[str, float]:
-    """Processor seconds of an update of each family, as they were measured or measured now.
+    """Processor seconds of an update of each family."""
+    return {name: _time(setting, root, name) for name in setting.families}
+
+
+def _time(setting: Setting, root: Path, name: str) -> float:
+    """Processor seconds of an update of a family, as they were measured or measured now.
 
     Raises:
         ValueError: they were not, and this is no CPU.
     """
+    path, family = _measured(root, name), FAMILIES[name]
 
     def measure() -> dict[str, float]:
         if jax.default_backend() != "cpu":
             raise ValueError(
                 f"how many updates a run makes is measured on a CPU: run `python -m experiments.study families_table "
-                f"--runs={TIMES}` there, and put its {root / 'update.json'} here"
+                f"--runs={TIMES}` there, and put its {path} here"
             )
-        return {name: _seconds(setting, name) for name in setting.families}
+        return {"seconds": _seconds(setting, name)}
 
-    essence = setting._asdict() | {"families": {name: _told(FAMILIES[name]) for name in setting.families}}
-    return seeds.kept(root / "update.json", essence, measure)
+    essence = {"data": setting.data, "batch": setting.batch, "updates": setting.updates}
+    essence |= {"model": family.model, "options": family.options, "side": family.side}
+    return seeds.kept(path, essence | {"optimizer": family.optimizer().optimizer.name}, measure)["seconds"]
+
+
+def _measured(root: Path, name: str) -> Path:
+    """Where the processor time of a family's update is kept."""
+    return root / f"{name.replace(' ', '_')}_update.json"
 
 
 def _updates(setting: Setting, seconds: float) -> int:
@@ -163,7 +175,8 @@ def _label(name: str, seed: int) -> str:
 
 def _told(family: Family) -> dict[str, Any]:
     optimizer = family.optimizer().optimizer
-    told = {"optimizer": optimizer.name, "rate": optimizer.learning_rate, "weight_decay": optimizer.weight_decay}
+    rate = family.rate * optimizer.learning_rate
+    told = {"optimizer": optimizer.name, "rate": rate, "weight_decay": optimizer.weight_decay}
     return {"model": family.model, "options": family.options, "side": family.side, **told}
 
 
@@ -172,6 +185,7 @@ def config_of(setting: Setting, name: str, updates: int, seed: int) -> Config:
     family = FAMILIES[name]
     resized = family.side if family.side != 32 else 0
     config = family.optimizer()
+    config.optimizer.learning_rate *= family.rate
     options = {"num_classes": 10, **family.options}
     config.seed, config.model = seed, ModelConfig(name=family.model, options=options)
     config.data = DataConfig(
@@ -207,7 +221,7 @@ def _seconds(setting: Setting, name: str) -> float:
 
 def _finding(setting: Setting, root: Path, name: str, seed: int) -> Mapping[str, float]:
     """The test error of a run in percent, and the seconds of the clock that its training took where it was trained."""
-    updates = _updates(setting, _times(setting, root)[name])
+    updates = _updates(setting, _time(setting, root, name))
     essence = {key: value for key, value in setting._asdict().items() if key not in ("families", "seeds")}
     essence |= {"family": _told(FAMILIES[name]), "updates": updates}
     label = _label(name, seed)
@@ -254,15 +268,20 @@ def _figure(workdir: Path, rows: list[dict[str, Any]]) -> Path:
 
 def _sentence(setting: Setting, rows: list[dict[str, Any]], root: Path) -> str:
     told = [f"{r['family']} {r[ERROR]:.1f}" + _spread(r["± error"]) for r in rows]
-    measured = record.read_json(root / "update.json")["where"]
     labels = [_label(name, seed) for name in setting.families for seed in range(setting.seeds)]
-    trained = sorted({record.read_json(root / f"{label}.json")["where"] for label in labels})
+    measured = _places(_measured(root, name) for name in setting.families)
+    trained = _places(root / f"{label}.json" for label in labels)
     return (
         f"On {setting.limit:,} images of {setting.data.partition(':')[0]} and {setting.seconds:,.0f} seconds of the "
         f"processor the test errors are, in percent, {', '.join(told)} (± standard errors, seeds: {setting.seeds}); "
         f"{rows[0]['family']} comes first with {rows[0]['updates']:,} updates and {rows[0]['parameters']:,} "
-        f"parameters. The seconds are those of {measured}; the runs were trained on {'; and on '.join(trained)}."
+        f"parameters. The seconds are those of {measured}; the runs were trained on {trained}."
     )
+
+
+def _places(paths: Iterable[Path]) -> str:
+    """The machines that findings come from, in words."""
+    return "; and ".join(sorted({record.read_json(path)["where"] for path in paths}))
 
 
 def _spread(error: float) -> str:

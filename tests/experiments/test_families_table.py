@@ -57,7 +57,7 @@ def test_all_seeds_of_a_family_make_as_many_updates_and_none_is_trained_twice(tm
     assert f"The seconds are those of {pages.where()}; the runs were trained on {pages.where()}." in first.sentence
 
 
-def test_updates_and_runs_are_done_alone_and_found_again(tmp_path, trained):
+def test_updates_and_runs_are_done_alone_and_found_again(tmp_path, trained, monkeypatch):
     train = studies.trainings()["families_table"]
     assert train(tmp_path, False, ["updates"]) == ["VGG: 2.0000 s, 600 updates", "ResNet: 0.5000 s, 2,400 updates"]
     assert not trained
@@ -75,6 +75,9 @@ def test_updates_and_runs_are_done_alone_and_found_again(tmp_path, trained):
     (tmp_path / "families_table" / "VGG_seed0.json").unlink()
     assert families_table.recorded(tmp_path / "families_table")[1]["seeds"] == 2
     assert families_table.recorded(tmp_path) == []
+    (tmp_path / "families_table" / "VGG_update.json").unlink()  # one is measured anew, and the other as it was
+    monkeypatch.setattr(families_table, "_seconds", lambda setting, name: 3.0)
+    assert train(tmp_path, False, ["updates"]) == ["VGG: 3.0000 s, 400 updates", "ResNet: 0.5000 s, 2,400 updates"]
     with pytest.raises(ValueError, match=r"no run is called 'VGG_seed3' \(did you mean VGG_seed"):
         train(tmp_path, False, ["VGG_seed3"])
 
@@ -84,7 +87,7 @@ def test_an_accelerator_takes_the_updates_of_a_cpu_and_computes_in_full_precisio
     monkeypatch.setattr(families_table, "_seconds", lambda setting, name: 1.0)
     train(tmp_path, True, ["updates"])
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    with pytest.raises(ValueError, match=r"measured on a CPU: run .* --runs=updates` there, and put its .*update"):
+    with pytest.raises(ValueError, match=r"measured on a CPU: run .* --runs=updates` there, and put its .*LeNet-5_update"):
         train(tmp_path / "other", True, ["LeNet-5_seed0"])
     assert train(tmp_path, True, ["LeNet-5_seed0"])[0].startswith("LeNet-5_seed0: test error ")
     run = tmp_path / "families_table" / "LeNet-5_seed0"
@@ -96,7 +99,7 @@ def test_the_records_are_of_the_study_as_it_is(monkeypatch):
     """None is trained anew; each run's config is the study's but for what suits the device, its result what is told."""
     monkeypatch.setattr(families_table, "_error", None)
     for name in FAMILIES:
-        updates = families_table._updates(FULL, families_table._times(FULL, PINNED)[name])
+        updates = families_table._updates(FULL, families_table._time(FULL, PINNED, name))
         for seed in range(FULL.seeds):
             found = families_table._finding(FULL, PINNED, name, seed)
             run = PINNED / families_table._label(name, seed)

@@ -44,7 +44,8 @@ def test_the_table_of_families_has_those_that_were_not_run(tmp_path, monkeypatch
     assert results.families().count(results.NOT_RUN) == len(families_table.FAMILIES)
     root = tmp_path / "families_table"
     root.mkdir()
-    record.write_json(root / "update.json", {"ways": {"ResNet": 0.4, "VGG": 0.5}})
+    for name, seconds in {"ResNet": 0.4, "VGG": 0.5}.items():
+        record.write_json(root / f"{name}_update.json", {"ways": {"seconds": seconds}})
     for name, error in {"ResNet_seed0": 30.0, "ResNet_seed1": 31.0, "VGG_seed0": 29.0}.items():
         record.write_json(root / f"{name}.json", {"ways": {families_table.ERROR: error}})
     first, second, *rest = results.families().splitlines()[2:]
