@@ -87,7 +87,7 @@ def test_an_accelerator_takes_the_updates_of_a_cpu_and_computes_in_full_precisio
     monkeypatch.setattr(families_table, "_seconds", lambda setting, name: 1.0)
     train(tmp_path, True, ["updates"])
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    with pytest.raises(ValueError, match=r"measured on a CPU: run .* --runs=updates` there, and put its .*LeNet-5_update"):
+    with pytest.raises(ValueError, match=r"measured on a CPU: run .* --runs=updates` there, and put its .*LeNet-5_up"):
         train(tmp_path / "other", True, ["LeNet-5_seed0"])
     assert train(tmp_path, True, ["LeNet-5_seed0"])[0].startswith("LeNet-5_seed0: test error ")
     run = tmp_path / "families_table" / "LeNet-5_seed0"
