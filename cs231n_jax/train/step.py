@@ -12,7 +12,7 @@ from cs231n_jax.tasks.base import Metrics, Task
 from cs231n_jax.train import sharding
 from cs231n_jax.train.accumulate import Sums, in_pieces
 from cs231n_jax.train.state import TrainState, stream_key
-from cs231n_jax.typing import Array, Batch, Key, ModelState, Params
+from cs231n_jax.typing import Array, Batch, Key, ModelState, Params, PyTree
 
 
 def make_train_step(
@@ -63,6 +63,7 @@ def make_train_step(
 
     platform = mesh.devices.flat[0].platform if mesh else jax.default_backend()
     summed = in_pieces(gradient, accumulate, unroll=platform == "cpu")
+    choose = _branch if platform == "cpu" else _select
 
     def train_step(state: TrainState, batch: Batch) -> TrainState:
         key = stream_key(seed, "train", state.step)
@@ -78,7 +79,7 @@ def make_train_step(
         good = finite & (state.dropped <= max_dropped)
         new = (moved, model_state, opt_state, running)
         old = (state.params, state.model_state, state.opt_state, state.metrics)
-        params, new_model_state, opt_state, running = jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)
+        params, new_model_state, opt_state, running = choose(good, new, old)
         return TrainState(
             step=state.step + 1,
             params=params,
@@ -90,3 +91,13 @@ def make_train_step(
         )
 
     return train_step
+
+
+def _branch(good: Array, new: PyTree, old: PyTree) -> PyTree:
+    """One of two trees by a branch: copies in place of a kernel to compile for each shape."""
+    return jax.lax.cond(good, lambda new, old: new, lambda new, old: old, new, old)
+
+
+def _select(good: Array, new: PyTree, old: PyTree) -> PyTree:
+    """One of two trees leaf by leaf: an accelerator does not wait for the condition."""
+    return jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)
