@@ -2,7 +2,10 @@
 
 import ast
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+
+BLOCK = 6
 
 
 def functions(tree: ast.AST) -> list[tuple[int, str]]:
@@ -17,8 +20,23 @@ def public(tree: ast.Module) -> int:
     return sum(isinstance(node, kinds) and not node.name.startswith("_") for node in tree.body)
 
 
+def again(texts: Iterable[str]) -> int:
+    """How many blocks of six or more lines, white space and imports left aside, stand in an earlier place already."""
+    seen: set[tuple[str, ...]] = set()
+    found = 0
+    for text in texts:
+        lines = [line for line in map(str.strip, text.splitlines()) if line and not line.startswith(("import", "from"))]
+        repeated = False
+        for i in range(len(lines) - BLOCK + 1):
+            block = tuple(lines[i : i + BLOCK])
+            before, repeated = repeated, block in seen
+            found += repeated and not before
+            seen.add(block)
+    return found
+
+
 def main(root: Path) -> None:
-    """Print lines of source and tests, the longest file and function, and the number of public names."""
+    """Print lines of source and tests, the longest file and function, public names and blocks that stand again."""
     groups = {"source": ("cs231n_jax", "experiments"), "tests": ("tests",)}
     for group, folders in groups.items():
         paths = [path for folder in folders for path in sorted((root / folder).rglob("*.py"))]
@@ -30,6 +48,7 @@ def main(root: Path) -> None:
         print(f"{group}: {sum(lines.values()):,} lines in {len(lines)} files")
         print(f"  longest file {longest}, {lines[longest]} lines; longest function {name}, {length} lines")
         print(f"  {sum(public(tree) for tree in trees.values()):,} public functions and classes")
+        print(f"  {again(texts.values())} blocks of {BLOCK} or more lines stand again")
 
 
 if __name__ == "__main__":
