@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[1]
 PINNED = ROOT / "experiments" / "pinned"
 PAGES = ROOT / "docs" / "benchmarks"
 NOT_RUN = "not yet run"
+SHARED = " shared with other work"
+MULTI30K, FLICKR8K = "Multi30k, German to English, test 2016", "flickr8k, 400 of 1,000 test images"
 
 
 class Run(NamedTuple):
@@ -38,60 +40,24 @@ class Run(NamedTuple):
 
 RUNS = (
     Run("digits_snapshots, last snapshot", "digits, 898 / 899", "–", "digits_snapshots", command="./launch/local.sh"),
-    Run(
-        "cifar10_resnet:resnet20, 5 of 164 epochs ¹",
-        "CIFAR-10",
-        "8.75",
-        "cifar10_resnet20_5ep",
-        " shared with other work",
-    ),
-    Run(
-        "cifar10_resnet:resnet20/gpu, full recipe",
-        "CIFAR-10",
-        "8.75",
-        "cifar10_resnet20_gpu",
-        " shared with other work",
-    ),
+    Run("cifar10_resnet:resnet20, 5 of 164 epochs ¹", "CIFAR-10", "8.75", "cifar10_resnet20_5ep", SHARED),
+    Run("cifar10_resnet:resnet20/gpu, full recipe", "CIFAR-10", "8.75", "cifar10_resnet20_gpu", SHARED),
     Run("cifar10_resnet:resnet32", "CIFAR-10", "7.51"),
     Run("cifar10_resnet:resnet44", "CIFAR-10", "7.17"),
     Run("cifar10_resnet:resnet56", "CIFAR-10", "6.97"),
     Run("cifar10_resnet:resnet110", "CIFAR-10", "6.43"),
     Run("tiny_shakespeare:lstm ²", "tiny Shakespeare, validation", "–", "tiny_shakespeare"),
-    Run(
-        "multi30k:general, with attention ³",
-        "Multi30k, German to English, test 2016",
-        "–",
-        "multi30k_general",
-        " shared with other work",
-    ),
-    Run(
-        "multi30k:general, with attention ³",
-        "Multi30k, German to English, test 2016",
-        "–",
-        "multi30k_general_gpu",
-        " shared with other work",
-    ),
-    Run(
-        "multi30k:none, without ³",
-        "Multi30k, German to English, test 2016",
-        "–",
-        "multi30k_none",
-        " shared with other work",
-    ),
-    Run("sst2:lstm", "SST-2, sentences, validation", "–", "sst2", " shared with other work"),
-    Run("moving_digits:lstm", "moving_digits, clips", "–", "moving_digits", " shared with other work"),
-    Run(
-        "flickr8k:attention, 8 of 15 epochs ⁴",
-        "flickr8k, 400 of 1,000 test images",
-        "–",
-        "flickr8k_attention",
-        " shared with other work",
-    ),
-    Run("flickr8k:lstm ⁴", "flickr8k, 400 of 1,000 test images", "–", "flickr8k_lstm", " shared with other work"),
-    Run("daquar:question ⁵", "DAQUAR, 5,673 questions", "–", "daquar_question", " shared with other work"),
-    Run("easy_vqa:question ⁵", "easy_vqa, 4,868 questions", "–", "easy_vqa_question", " shared with other work"),
-    Run("easy_vqa:product ⁵", "easy_vqa, 4,868 questions", "–", "easy_vqa_product", " shared with other work"),
-    Run("easy_vqa:stacked ⁵", "easy_vqa, 4,868 questions", "–", "easy_vqa_stacked", " shared with other work"),
+    Run("multi30k:general, with attention ³", MULTI30K, "–", "multi30k_general", SHARED),
+    Run("multi30k:general, with attention ³", MULTI30K, "–", "multi30k_general_gpu", SHARED),
+    Run("multi30k:none, without ³", MULTI30K, "–", "multi30k_none", SHARED),
+    Run("sst2:lstm", "SST-2, sentences, validation", "–", "sst2", SHARED),
+    Run("moving_digits:lstm", "moving_digits, clips", "–", "moving_digits", SHARED),
+    Run("flickr8k:attention, 8 of 15 epochs ⁴", FLICKR8K, "–", "flickr8k_attention", SHARED),
+    Run("flickr8k:lstm ⁴", FLICKR8K, "–", "flickr8k_lstm", SHARED),
+    Run("daquar:question ⁵", "DAQUAR, 5,673 questions", "–", "daquar_question", SHARED),
+    Run("easy_vqa:question ⁵", "easy_vqa, 4,868 questions", "–", "easy_vqa_question", SHARED),
+    Run("easy_vqa:product ⁵", "easy_vqa, 4,868 questions", "–", "easy_vqa_product", SHARED),
+    Run("easy_vqa:stacked ⁵", "easy_vqa, 4,868 questions", "–", "easy_vqa_stacked", SHARED),
 )
 
 

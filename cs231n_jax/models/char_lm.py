@@ -19,7 +19,9 @@ from cs231n_jax.models.recurrent_layers import (
     Recurrent,
     WeightsInit,
     check_backend,
+    check_tokens,
     embedded,
+    token_stages,
     zeros,
 )
 from cs231n_jax.ops import init
@@ -53,8 +55,8 @@ class CharLm(Model):
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """Stem, where there is an embedding; layer1, layer2, ..."""
-        return (("stem",) if self.embedding else ()) + tuple(f"layer{i + 1}" for i in range(self.layers))
+        """Of layers over tokens."""
+        return token_stages(self.embedding, self.layers)
 
     def validate(self) -> None:
         """Refuse cuDNN for other cells; raises ValueError."""
@@ -62,11 +64,7 @@ class CharLm(Model):
 
     def check_input(self, x: Array) -> None:
         """Refuse what is no batch of tokens."""
-        label = self.name or type(self).__name__
-        if x.ndim != 2 or 0 in x.shape or not jnp.issubdtype(x.dtype, jnp.integer):
-            raise ValueError(
-                f"{label} takes tokens, integers [N, T] with N and T ≥ 1, got {x.dtype} of shape {list(x.shape)}"
-            )
+        check_tokens(self.name or type(self).__name__, x)
 
     def initial(self, n: int) -> Carry:
         """The carry of n sequences that have not begun: zeros."""

@@ -88,6 +88,19 @@ def check_backend(backend: Backend, cell: str) -> None:
         raise ValueError(f"backend='cudnn' runs LSTMs alone, got cell={cell!r}: set backend='scan' or cell='lstm'")
 
 
+def token_stages(embedding: int, layers: int) -> tuple[str, ...]:
+    """The stages of layers over tokens: stem, where there is an embedding; layer1, layer2, ..."""
+    return (("stem",) if embedding else ()) + tuple(f"layer{i + 1}" for i in range(layers))
+
+
+def check_tokens(label: str, x: Array) -> None:
+    """Refuse what is no batch of tokens; raises ValueError."""
+    if x.ndim != 2 or 0 in x.shape or not jnp.issubdtype(x.dtype, jnp.integer):
+        raise ValueError(
+            f"{label} takes tokens, integers [N, T] with N and T ≥ 1, got {x.dtype} of shape {list(x.shape)}"
+        )
+
+
 def _check_cudnn(dtype: Any) -> None:
     platform = jax.default_backend()
     if platform != "gpu":

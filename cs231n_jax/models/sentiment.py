@@ -8,7 +8,16 @@ import jax.numpy as jnp
 
 from cs231n_jax.models.base import Model, Variant
 from cs231n_jax.models.layers import Dense, dropout
-from cs231n_jax.models.recurrent_layers import Backend, CellName, Recurrent, WeightsInit, check_backend, embedded
+from cs231n_jax.models.recurrent_layers import (
+    Backend,
+    CellName,
+    Recurrent,
+    WeightsInit,
+    check_backend,
+    check_tokens,
+    embedded,
+    token_stages,
+)
 from cs231n_jax.ops import init
 from cs231n_jax.typing import Array
 
@@ -47,8 +56,8 @@ class Sentiment(Model):
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """Stem, where there is an embedding; layer1, layer2, ..."""
-        return (("stem",) if self.embedding else ()) + tuple(f"layer{i + 1}" for i in range(self.layers))
+        """Of layers over tokens."""
+        return token_stages(self.embedding, self.layers)
 
     def validate(self) -> None:
         """Refuse cuDNN for other cells; raises ValueError."""
@@ -57,10 +66,7 @@ class Sentiment(Model):
     def check_input(self, x: Array, length: Array | None = None) -> None:
         """Refuse what is no batch of tokens; raises ValueError."""
         label = self.name or type(self).__name__
-        if x.ndim != 2 or 0 in x.shape or not jnp.issubdtype(x.dtype, jnp.integer):
-            raise ValueError(
-                f"{label} takes tokens, integers [N, T] with N and T ≥ 1, got {x.dtype} of shape {list(x.shape)}"
-            )
+        check_tokens(label, x)
         if length is not None and length.shape != x.shape[:1]:
             raise ValueError(f"{label} got lengths of shape {list(length.shape)} for {len(x)} texts: give one a text")
 
