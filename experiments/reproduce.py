@@ -1,6 +1,7 @@
 """Replay a record and compare every number: python -m experiments.reproduce experiments/pinned/NAME [--steps=N].
 
-A folder of records instead of one replays each of them, in a process of its own; `all` is experiments/pinned.
+A folder of records instead of one replays each of them, in a process of its own; `all` is experiments/pinned. With
+--steps each is replayed at least to the first line that it keeps, and which environments differ is said at the end.
 """
 
 from experiments import program  # isort: skip  (first: it sets up the allocator)
@@ -13,10 +14,13 @@ from pathlib import Path
 from absl import flags
 
 from cs231n_jax.report.console import ConsoleReporter
+from cs231n_jax.train.record import Lines, read_json
 from cs231n_jax.train.reproduce import read_config, reproduce
 
 _STEPS = flags.DEFINE_integer("steps", 0, "Compare only the first so many updates; 0: all.", lower_bound=0)
 PINNED = Path(__file__).with_name("pinned")
+EQUAL, NOT = "are equal", "were not replayed"
+ELSEWHERE, HERE = "differ, and so does the environment", "differ, in the environment of the record"
 _WORKDIR = flags.DEFINE_string("workdir", "", "Where to replay; default: a new runs/reproduce_NAME_TIME.")
 
 
@@ -25,10 +29,10 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         raise program.UsageError("give one record: python -m experiments.reproduce experiments/pinned/NAME; or: all")
     folder = PINNED if arguments == ["all"] else Path(arguments[0])
-    if not (folder / "config.json").exists() and (records := sorted(p.parent for p in folder.glob("*/config.json"))):
-        return replay_all(records, _STEPS.value, _WORKDIR.value)
-    recorded = Path(arguments[0])
     now = time.strftime("%Y%m%d_%H%M%S")
+    if not (folder / "config.json").exists() and (records := sorted(p.parent for p in folder.rglob("config.json"))):
+        return replay_all(folder, records, _STEPS.value, Path(_WORKDIR.value or f"runs/reproduce_{now}"))
+    recorded = Path(arguments[0])
     workdir = Path(_WORKDIR.value or f"runs/reproduce_{recorded.resolve().name}_{now}")
     program.prepare(read_config(recorded))
     with ConsoleReporter() as reporter:
@@ -45,24 +49,39 @@ def main(arguments: list[str]) -> int:
     return program.DONE
 
 
-def replay_all(records: list[Path], steps: int, workdir: str) -> int:
-    """Replay the first updates of every record; 0 if all are equal.
+def replay_all(folder: Path, records: list[Path], steps: int, workdir: Path) -> int:
+    """Replay the first updates of every record, at least to the first line that it keeps; 0 if all are equal.
 
     Args:
-        records: their directories.
+        folder: where the records are.
+        records: their directories below it.
         steps: 0: all updates.
-        workdir: a folder for the replays, a subfolder each; "" for the default.
+        workdir: a folder for the replays, a subfolder each.
     """
-    different = []
+    outcomes: dict[str, list[str]] = {EQUAL: [], ELSEWHERE: [], HERE: [], NOT: []}
     for recorded in records:
-        print(f"{recorded.name}:", flush=True)
-        command = [sys.executable, "-m", "experiments.reproduce", str(recorded), f"--steps={steps}"]
-        command += [f"--workdir={Path(workdir) / recorded.name}"] if workdir else []
-        if subprocess.run(command).returncode:
-            different.append(recorded.name)
-    equal = len(records) - len(different)
-    print(f"{equal} of {len(records)} records are equal" + (f", and not {', '.join(different)}" if different else ""))
-    return program.ERROR if different else program.DONE
+        name = str(recorded.relative_to(folder))
+        first = next(iter(Lines(recorded / "metrics.jsonl").read()), {"step": 0})["step"]
+        needed = max(steps, first) if steps else 0
+        print(f"{name}, {f'{needed} updates' if needed else 'all updates'}:", flush=True)
+        replay = workdir / name
+        command = [sys.executable, "-m", "experiments.reproduce", str(recorded), f"--steps={needed}"]
+        done = subprocess.run([*command, f"--workdir={replay}"])
+        outcomes[_outcome(done.returncode, replay / ".reproduced.json")].append(name)
+    print(f"{len(outcomes[EQUAL])} of {len(records)} records are equal")
+    for outcome in (ELSEWHERE, HERE, NOT):
+        if outcomes[outcome]:
+            print(f"{len(outcomes[outcome])} {outcome}: {', '.join(outcomes[outcome])}")
+    return program.DONE if len(outcomes[EQUAL]) == len(records) else program.ERROR
+
+
+def _outcome(status: int, found: Path) -> str:
+    if status == program.DONE:
+        return EQUAL
+    if not found.exists():
+        return NOT
+    environment = [line for line in read_json(found)["environment"] if not line.startswith(("commit", "dirty"))]
+    return ELSEWHERE if environment else HERE
 
 
 if __name__ == "__main__":

@@ -145,14 +145,27 @@ def test_reproduce_names_the_first_difference(workdir, tmp_path):
 
 
 def test_reproduce_replays_every_record_of_a_folder(workdir, tmp_path):
-    for name in ("a", "b"):
-        shutil.copytree(workdir, tmp_path / "records" / name, ignore=shutil.ignore_patterns("snapshots", ".*"))
-    lines = (tmp_path / "records" / "b" / "metrics.jsonl").read_text().splitlines()
-    (tmp_path / "records" / "b" / "metrics.jsonl").write_text(lines[0].replace('"loss": ', '"loss": 1') + "\n")
-    done = run("reproduce", str(tmp_path / "records"), "--steps=14", f"--workdir={tmp_path / 'replays'}")
+    """Each to its first line, which is at update 14; what differs by the environment, and what cannot be replayed."""
+    records = tmp_path / "records"
+    for name in ("a", "b", "deeper/c", "d"):
+        shutil.copytree(workdir, records / name, ignore=shutil.ignore_patterns("snapshots", ".*"))
+    first = (workdir / "metrics.jsonl").read_text().splitlines()[0]
+    for name in ("b", "deeper/c"):
+        (records / name / "metrics.jsonl").write_text(first.replace('"loss": ', '"loss": 1') + "\n")
+    environment = json.loads((workdir / "environment.json").read_text())
+    environment["cpu"]["features"] = ["mmx"]
+    (records / "deeper" / "c" / "environment.json").write_text(json.dumps(environment))
+    (records / "d" / "environment.json").unlink()
+    done = run("reproduce", str(records), "--steps=5", f"--workdir={tmp_path / 'replays'}")
     assert done.returncode == 1
+    assert "a, 14 updates:" in done.stdout
     assert "first difference: step 14 train loss" in done.stdout
-    assert done.stdout.splitlines()[-1] == "1 of 2 records are equal, and not b"
+    assert done.stdout.splitlines()[-4:] == [
+        "1 of 4 records are equal",
+        "1 differ, and so does the environment: deeper/c",
+        "1 differ, in the environment of the record: b",
+        "1 were not replayed: d",
+    ]
 
 
 def test_reproduce_never_compares_an_old_replay(workdir, tmp_path):
