@@ -84,7 +84,7 @@ def clip_by_global_norm(max_norm: Number, *, eps: Number = 0.0) -> GradientTrans
         limit = jnp.asarray(scalar(max_norm, norm.dtype)).astype(norm.dtype)
         fits = (norm + scalar(eps, norm.dtype) <= limit) | jnp.isnan(norm)
         total = jnp.where(fits, limit, norm + scalar(eps, norm.dtype))
-        factor = jnp.minimum(limit / total, 1)
+        factor = limit / total  # 1 where it fits
 
         def clip(g: Array) -> Array:
             wide = at_least_float32(g.dtype)
