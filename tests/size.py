@@ -20,12 +20,18 @@ def public(tree: ast.Module) -> int:
     return sum(isinstance(node, kinds) and not node.name.startswith("_") for node in tree.body)
 
 
+def written(text: str) -> list[str]:
+    """The lines of a module without white space at either end, empty ones and imports."""
+    imports = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    left = {line for node in imports for line in range(node.lineno, (node.end_lineno or 0) + 1)}
+    return [line.strip() for number, line in enumerate(text.splitlines(), 1) if line.strip() and number not in left]
+
+
 def again(texts: Iterable[str]) -> int:
-    """How many blocks of six or more lines, white space and imports left aside, stand in an earlier place already."""
+    """How many runs of at least BLOCK lines stand in an earlier place already."""
     seen: set[tuple[str, ...]] = set()
     found = 0
-    for text in texts:
-        lines = [line for line in map(str.strip, text.splitlines()) if line and not line.startswith(("import", "from"))]
+    for lines in map(written, texts):
         repeated = False
         for i in range(len(lines) - BLOCK + 1):
             block = tuple(lines[i : i + BLOCK])
@@ -48,7 +54,7 @@ def main(root: Path) -> None:
         print(f"{group}: {sum(lines.values()):,} lines in {len(lines)} files")
         print(f"  longest file {longest}, {lines[longest]} lines; longest function {name}, {length} lines")
         print(f"  {sum(public(tree) for tree in trees.values()):,} public functions and classes")
-        print(f"  {again(texts.values())} blocks of {BLOCK} or more lines stand again")
+        print(f"  {again(texts.values())} runs of {BLOCK} or more lines stand again")
 
 
 if __name__ == "__main__":
