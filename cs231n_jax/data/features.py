@@ -11,44 +11,59 @@ import numpy as np
 from cs231n_jax.data.base import ArraySource, First, Info, Source, fingerprint
 from cs231n_jax.data.pictured import Pictured
 
+BLOCK = 64  # pictures that are read at once
 
-def pictures(source: Source) -> tuple[np.ndarray, str]:
-    """The pictures of a source, each once: (uint8 [I, H, W, C], SHA-256 of what they are).
 
-    Of the first examples of a source they are the pictures of all.
+def images(source: Source) -> np.ndarray:
+    """The pictures of a source, each once: uint8 [I, H, W, C]; of the first examples of a source those of all.
 
     Raises:
         ValueError: the source has none.
     """
     whole = source.whole if isinstance(source, First) else source
     if isinstance(whole, Pictured):
-        return whole.images, fingerprint({"image": whole.images}, ())
-    images = whole.arrays.get("image") if isinstance(whole, ArraySource) else None
-    if images is None or images.dtype != np.uint8:
+        return whole.images
+    found = whole.arrays.get("image") if isinstance(whole, ArraySource) else None
+    if found is None or found.dtype != np.uint8:
         raise ValueError(
             f"{source.info.name} has {', '.join(source.info.shapes)} and no pictures for a network to look at: set "
             "encoder.model to '' for it"
         )
-    return images, whole.info.fingerprint
+    return found
+
+
+def pictures(source: Source) -> tuple[np.ndarray, str]:
+    """`images`, and the SHA-256 of what they are."""
+    found, whole = images(source), source.whole if isinstance(source, First) else source
+    return found, fingerprint({"image": found}, ()) if isinstance(whole, Pictured) else whole.info.fingerprint
 
 
 class Kept:
     """Features on the disk as numbers to compute with: what is taken of them is float32, multiplied by `scale`.
 
     Args:
-        array: float16 or float32 [I, …], mapped into memory.
+        array: float16 or float32 [I, …, D], mapped into memory.
         scale: a factor for all.
+        middle: what is taken from each first, float32 [D].
     """
 
-    def __init__(self, array: np.ndarray, scale: float):
-        self.array, self.scale = array, np.float32(scale)
+    def __init__(self, array: np.ndarray, scale: float, middle: np.ndarray | None = None):
+        self.array, self.scale, self.middle = array, np.float32(scale), middle
         self.shape, self.dtype = array.shape, np.dtype(np.float32)
 
     def __len__(self) -> int:
         return len(self.array)
 
     def __getitem__(self, which: Any) -> np.ndarray:
-        return self.array[which].astype(np.float32) * self.scale
+        taken = self.array[which].astype(np.float32)
+        return (taken if self.middle is None else taken - self.middle) * self.scale
+
+
+def middle(array: np.ndarray) -> np.ndarray:
+    """The mean over pictures and places of features [I, …, D]: float32 [D], summed in float64."""
+    others = tuple(range(array.ndim - 1))
+    sums = (array[i : i + BLOCK].sum(others, dtype=np.float64) for i in range(0, len(array), BLOCK))
+    return (sum(sums, np.zeros(array.shape[-1])) / (array.size // array.shape[-1])).astype(np.float32)
 
 
 def put(source: Source, features: Kept, mark: str) -> Source:

@@ -131,8 +131,17 @@ def assemble(config: Config, should_stop: Callable[[], bool] = encoder.never) ->
     config.validate()
     if config.model.dtype is Precision.FLOAT64 and jnp.zeros((), float).dtype != jnp.float64:
         raise ValueError("model.dtype=float64 needs 64-bit jax: jax.config.update('jax_enable_x64', True) comes first")
-    encode = encoder.build(config.encoder, config.data, should_stop)
-    train_source, eval_source = (encode(open_source(config.data, part)) for part in ("train", "eval"))
+    eyes = encoder.build(config.encoder, config.data, should_stop)
+    train_source, eval_source = (open_source(config.data, part) for part in ("train", "eval"))
+    if eyes is None:
+        return _assembled(config, train_source, eval_source)
+    blank = _assembled(config, eyes.blank(train_source), eyes.blank(eval_source))
+    blank.task.shapes(blank.batch_shapes)  # what is wrong with the rest of the config is told before hours of work
+    return _assembled(config, eyes(train_source), eyes(eval_source, train_source))
+
+
+def _assembled(config: Config, train_source: Source, eval_source: Source) -> Assembly:
+    """The parts of a run on these sources."""
     pipeline = Pipeline(
         train_source,
         config.data.batch_size,

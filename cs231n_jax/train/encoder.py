@@ -53,6 +53,8 @@ class EncoderConfig:
         pooled: their mean over all places, [D] in place of [h, w, D].
         scale: what they are multiplied by when a batch is taken; without batch norm the last maps of a network may be
             numbers of hundreds, where a recurrent layer wants ones.
+        centered: whether each of the D numbers is taken less its mean over the training pictures and their places, as
+            principal components are. Behind a ReLU features are ≥ 0, and what all pictures share is most of them.
         storage: how they are kept.
     """
 
@@ -63,6 +65,7 @@ class EncoderConfig:
     stage: str = ""
     pooled: bool = False
     scale: float = 1.0
+    centered: bool = False
     storage: Storage = Storage.FLOAT16
 
     def validate(self) -> None:
@@ -88,26 +91,22 @@ def never() -> bool:
     return False
 
 
-def build(
-    config: EncoderConfig, data: DataConfig, should_stop: Callable[[], bool] = never
-) -> Callable[[Source], Source]:
-    """The function that puts features in the place of a source's images; without an encoder it changes nothing.
+def build(config: EncoderConfig, data: DataConfig, should_stop: Callable[[], bool] = never) -> "Stage | None":
+    """What puts features in the place of a source's images; None where the config has no encoder.
 
     Raises:
         FileNotFoundError: there are no such weights.
         ValueError: the config is wrong, its weights are damaged or another model's, or images are to be augmented.
-            When a source is given: it has no images, they do not fit the network, or there is no such stage.
-        Interrupted: when a source is given, `should_stop` said so between two batches of images; the next call goes on.
     """
     config.validate()
     if not config.model:
-        return lambda source: source
+        return None
     if data.augment != "none":
         raise ValueError(
             f"data.augment={data.augment!r} changes images in training, and the features of encoder.model="
             f"{config.model!r} are computed once: set data.augment=none, or train without an encoder"
         )
-    return _Stage(config, data, should_stop)
+    return Stage(config, data, should_stop)
 
 
 class Encoder:
@@ -191,18 +190,55 @@ class Encoder:
             raise Interrupted("interrupted while another process computes the same features")
 
 
-class _Stage(Encoder):
-    """One stage of a network in the place of images."""
+class Stage(Encoder):
+    """One stage of a network in the place of images.
 
-    def __call__(self, source: Source) -> Source:
-        """The same source with features for images, from the cache or computed into it."""
+    Of a source all methods say: ValueError where it has no images, they do not fit the network, or it has no such
+    stage; Interrupted where `should_stop` said so between two batches of images: the next call goes on from there.
+    """
+
+    def __call__(self, source: Source, training: Source | None = None) -> Source:
+        """The same source with features for images, from the cache or computed into it.
+
+        Args:
+            source: of images.
+            training: the training split, which the mean is that of; by default `source` is it.
+        """
+        array, mark = self._cached(source)
+        middle = self._middle(training or source)
+        told = "" if middle is None else f" {hashlib.sha256(middle.tobytes()).hexdigest()}"
+        return features.put(
+            source, features.Kept(array, self.config.scale, middle), f"{mark} {self.config.scale}{told}"
+        )
+
+    def blank(self, source: Source) -> Source:
+        """The same source with zeros for images, in the shape of the features: to see early what does not fit."""
+        images = features.images(source)
+        self.fitted(images.shape[1:])
+        zeros = np.broadcast_to(np.zeros((), self._dtype), (len(images), *self._shape(images.shape[1:])))
+        return features.put(source, features.Kept(zeros, 1.0), "blank")
+
+    def of_images(self, images: np.ndarray, training: Source) -> np.ndarray:
+        """The features of images that are in no source, float32 [N, …], as batches of a source have them.
+
+        Args:
+            images: uint8 [N, H, W, C], in the shape of those of `training`.
+            training: the training split, without features; of it are the normalisation and the mean.
+        """
+        params, state, _ = self.fitted(images.shape[1:])
+        chunks = self.computed(images, (params, state), self.data.statistics(training.info), self._chosen)
+        found = np.concatenate([self._kept(chunk["image"]) for chunk in chunks])
+        return features.Kept(found, self.config.scale, self._middle(training))[:]
+
+    def _cached(self, source: Source) -> tuple[np.ndarray, str]:
+        """The features as they are kept, and the mark of what they are."""
         images, content = features.pictures(source)
         normalisation = self.data.statistics(source.info)
         params, state, digest = self.fitted(images.shape[1:])
-        self._refuse_stage(images.shape[1:])
+        self._shape(images.shape[1:])
         what = {**dataclasses.asdict(self.config), "weights": digest, "storage": self._dtype.name}
-        del what["part"]  # the weights say it
-        scale = what.pop("scale")  # no part of what is kept
+        for name in ("part", "scale", "centered"):  # the weights say the first, and the others are no part of the cache
+            del what[name]
         mark = hashlib.sha256(json.dumps([VERSION, what, normalisation], sort_keys=True).encode()).hexdigest()
 
         def onward(first: int) -> Iterator[dict[str, np.ndarray]]:
@@ -212,24 +248,30 @@ class _Stage(Encoder):
         name = f"{source.info.name} {self.config.model} {self.config.stage}"
         decoded = cache.Decoded(len(images), (), onward, doing="encoding")
         kept = cache.open_cached(name, source.info.split, [mark, content], lambda: decoded, self.waiting)
-        return features.put(source, features.Kept(kept.arrays["image"], scale), f"{mark} {scale}")
+        return kept.arrays["image"], mark
+
+    def _middle(self, training: Source) -> np.ndarray | None:
+        """What is taken from features, [D], if anything is."""
+        return features.middle(self._cached(training)[0]) if self.config.centered else None
 
     @property
     def _dtype(self) -> np.dtype:
         return np.dtype(self.config.storage.value)
 
-    def _refuse_stage(self, shape: tuple[int, ...]) -> None:
-        """Refuse features that the network does not have, or that have no places to pool."""
+    def _shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Of the features of an image of a shape; refuses such as the network has not, or without places to pool."""
         config, found = self.config, functional.outputs(self.model, self.example(shape), method="features")
         if config.stage not in found:
             have = [*self.model.stages, *(name for name in found if name not in self.model.stages)]
             raise ValueError(
                 f"encoder.stage={config.stage!r}: {config.model} has no such features; it has {', '.join(have)}"
             )
-        if config.pooled and len(found[config.stage].shape) < 3:
+        _, *places, size = found[config.stage].shape
+        if config.pooled and not places:
             raise ValueError(
                 f"encoder.pooled=True, but {config.stage} of {config.model} has no places: set it to False"
             )
+        return (size,) if config.pooled else (*places, size)
 
     def _chosen(self, found: dict[str, jax.Array]) -> dict[str, jax.Array]:
         x = found[self.config.stage]

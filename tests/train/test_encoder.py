@@ -59,7 +59,7 @@ def of(weights: Path, **fields) -> EncoderConfig:
 
 def encoded(config: EncoderConfig, data: DataConfig | None = None, part="train"):
     data = data or DataConfig(name="digits")
-    return encoder.build(config, data)(open_source(data, part))
+    return encoder.build(config, data)(open_source(data, part), open_source(data, "train"))
 
 
 def directly(weights: Path, images: np.ndarray, mean, std) -> dict[str, jax.Array]:
@@ -156,6 +156,7 @@ def test_the_first_examples_have_the_features_of_all(weights, kept):
 
 def test_a_second_opening_computes_nothing(weights, monkeypatch, capsys):
     first = encoded(of(weights))
+    capsys.readouterr()  # what takes more than a second is told
     monkeypatch.setattr(encoder.Encoder, "computed", refuse)
     again = encoded(of(weights))
     assert again.info == first.info
@@ -170,6 +171,33 @@ def test_a_scale_changes_what_is_handed_out_and_not_what_is_kept(weights, monkey
     scaled = encoded(of(weights, scale=0.25))
     np.testing.assert_array_equal(scaled[rows]["image"], 0.25 * first[rows]["image"])
     assert scaled.info.fingerprint != first.info.fingerprint
+
+
+@pytest.mark.parametrize("part", ["train", "eval"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_centred_features_are_less_the_mean_of_the_training_pictures(weights, monkeypatch, stage, part):
+    """Of all of them and their places, also where the first are trained on, and for the evaluation too."""
+    train, plain = (encoded(of(weights, stage=stage), part=which) for which in ("train", part))
+    monkeypatch.setattr(encoder.Encoder, "computed", refuse)
+    kept = train[np.arange(len(train))]["image"].astype(np.float64)
+    middle = kept.mean(axis=tuple(range(kept.ndim - 1)))
+    found = encoded(of(weights, stage=stage, centered=True, scale=0.5), DataConfig(name="digits", limit=7), part)
+    rows = np.arange(min(len(found), 7))
+    assert np.abs(middle).max() > 0.1
+    assert found[rows]["image"].dtype == np.float32
+    np.testing.assert_allclose(found[rows]["image"], 0.5 * (plain[rows]["image"] - middle), atol=1e-6 * kept.max())
+    other = encoded(of(weights, stage=stage, scale=0.5), DataConfig(name="digits", limit=7), part)
+    assert found.info.fingerprint != other.info.fingerprint
+
+
+@pytest.mark.parametrize("centered", [False, True])
+def test_pictures_of_ones_own_have_the_features_that_batches_have(weights, centered):
+    data = DataConfig(name="digits")
+    config, plain = of(weights, scale=0.5, centered=centered), open_source(data, "train")
+    expected = encoder.build(config, data)(plain)[np.arange(40)]["image"]
+    found = encoder.build(config, data).of_images(plain.arrays["image"][:40], plain)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)  # float16: batches of another size
 
 
 def one_bit_more(weights: Path) -> Path:
@@ -315,6 +343,25 @@ def test_what_cannot_be_is_refused_in_a_sentence(weights, kept, monkeypatch, mes
     assert not list(kept.glob("*/meta.json"))
 
 
+MISTAKES = {
+    "num_classes=10": ("model", {"name": "mlp", "options": {"hidden": (), "num_classes": 11}}),
+    "schedule": ("schedule", {"name": "cosine", "warmup": "40"}),
+    "is no update at all": ("train", {"steps": "0ep"}),
+    "data.batch_size to 898": ("data", {"name": "digits", "batch_size": 1000}),
+    "lenet5 takes images": ("model", {"name": "lenet5", "options": {}}),
+}
+
+
+@pytest.mark.parametrize("message", MISTAKES)
+def test_a_mistake_elsewhere_is_told_before_features_are_computed(weights, monkeypatch, message):
+    monkeypatch.setattr(encoder.Encoder, "computed", refuse)
+    field, values = MISTAKES[message]
+    config = dataclasses.replace(probe(weights), encoder=of(weights, stage="pre_logits"))
+    setattr(config, field, type(getattr(config, field))(**values))
+    with pytest.raises(ValueError, match=message):
+        assemble(config)
+
+
 # --- through the programs ---
 
 
@@ -385,8 +432,7 @@ def test_a_config_without_an_encoder_is_what_it_was():
     for name in ("encoder", "initial"):
         del old[name]
     assert to_json(from_json(old)) == to_json(Config())
-    source = open_source(DataConfig(name="digits"), "train")
-    assert encoder.build(EncoderConfig(), DataConfig(name="digits", augment="flip"))(source) is source
+    assert encoder.build(EncoderConfig(), DataConfig(name="digits", augment="flip")) is None
 
 
 def test_pictures_are_found_whatever_holds_them():
