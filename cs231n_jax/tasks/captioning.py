@@ -53,7 +53,10 @@ class Captioning(Conditioned):
 
     def _read(self, path: str) -> dict[str, np.ndarray]:
         if not self.mean:
-            raise ValueError(f"this run reads features of an encoder, and {path} has none: give a split")
+            raise ValueError(
+                f"this run reads features of an encoder, and {path} has none: let the encoder look at it first "
+                "(cs231n_jax.train.own_pictures, as experiments.decode does)"
+            )
         return {"image": files.read_image(Path(path), self.shape)[None]}
 
     def _score(self, texts: Sequence[str], references: References) -> dict[str, Scored]:

@@ -18,7 +18,7 @@ from cs231n_jax.tasks import captioning
 from cs231n_jax.tasks.base import Task
 from cs231n_jax.tasks.captioning import Captioning
 from cs231n_jax.tasks.generation import Inputs
-from cs231n_jax.train import generate, generate_many, record, snapshots
+from cs231n_jax.train import generate, generate_many, own_pictures, record, snapshots
 from cs231n_jax.train.assemble import assemble_here
 from cs231n_jax.train.generate_many import Settings
 from cs231n_jax.train.signals import Interrupted
@@ -93,8 +93,12 @@ def of_files(
     task = _captioning(assemble_here(config, should_stop).task, config)
     if not paths:
         raise ValueError("there is nothing to describe: give at least one file with an image")
-    inputs = generate_many.read(task.generation(), paths[: max(where.images, 1)])
-    pictures = inputs.take(np.arange(len(inputs.prompts)), 1)["image"]
+    first = paths[: max(where.images, 1)]
+    if config.encoder.model:
+        pictures, inputs = own_pictures.looked_at(config, first, should_stop)
+    else:
+        inputs = generate_many.read(task.generation(), first)
+        pictures = inputs.take(np.arange(len(first)), 1)["image"]
     about = f"the first {len(inputs.prompts)} of {len(paths)} files"
     return _write(workdir, task, inputs, pictures, about, settings, where, step, should_stop, warn)
 

@@ -13,7 +13,7 @@ import numpy as np
 from cs231n_jax.decode import beam, filters, sampling
 from cs231n_jax.tasks import generation
 from cs231n_jax.tasks.generation import Generation
-from cs231n_jax.train import record, snapshots
+from cs231n_jax.train import own_pictures, record, snapshots
 from cs231n_jax.train.assemble import assemble_here
 from cs231n_jax.train.signals import Interrupted
 from cs231n_jax.train.state import stream_key
@@ -93,7 +93,7 @@ def generate_snapshot(
         workdir: the run directory.
         settings: what to generate.
         step: a step, or "latest" for the newest whole snapshot.
-        should_stop: looked at every 64 tokens.
+        should_stop: looked at every 64 tokens, and while features are computed.
         warn: told of each damaged snapshot that was passed.
 
     Returns:
@@ -106,8 +106,12 @@ def generate_snapshot(
         Interrupted: `should_stop` said so; what there is is in a file whose name says that it is not all.
     """
     settings.validate()
-    how = generation.of(assemble_here(record.stored_config(workdir)).task)
-    batch = how.read(settings.prompt)
+    config = record.stored_config(workdir)
+    how = generation.of(assemble_here(config, should_stop).task)
+    if config.encoder.model:
+        batch = own_pictures.looked_at(config, [settings.prompt], should_stop)[1].take(np.zeros(1, np.int64), 1)
+    else:
+        batch = how.read(settings.prompt)
     found = snapshots.resolve(workdir, step, warn)
     tokens, lengths, log_probs, ended, done = _decode(
         how, batch, weights(workdir, found, settings.average), settings, should_stop

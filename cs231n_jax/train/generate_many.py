@@ -18,7 +18,7 @@ from cs231n_jax.decode import beam_search
 from cs231n_jax.decode.beam import Hypotheses
 from cs231n_jax.tasks import generation
 from cs231n_jax.tasks.generation import Generation, Inputs, Scored, Start
-from cs231n_jax.train import encoder, generate, record, snapshots
+from cs231n_jax.train import encoder, generate, own_pictures, record, snapshots
 from cs231n_jax.train.assemble import Assembly, assemble_here
 from cs231n_jax.train.signals import Interrupted
 from cs231n_jax.typing import Array, Batch, ModelState, Params
@@ -104,7 +104,9 @@ def generate_texts(
     if not prompts:
         raise ValueError("there is nothing to generate from: give at least one line")
     marks = {"prompts": len(prompts), "prompts_sha256": hashlib.sha256("\n".join(prompts).encode()).hexdigest()}
-    return _generate(workdir, config, how, read(how, prompts), marks, settings, step, should_stop, warn)
+    behind = config.encoder.model
+    inputs = own_pictures.looked_at(config, prompts, should_stop)[1] if behind else read(how, prompts)
+    return _generate(workdir, config, how, inputs, marks, settings, step, should_stop, warn)
 
 
 def assembled(config: Config, split: str, should_stop: Callable[[], bool] = encoder.never) -> Assembly:

@@ -6,16 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from cs231n_jax import models
 from cs231n_jax.config import Config, TrainConfig
-from cs231n_jax.data import DataConfig, Normalization
+from cs231n_jax.data import DataConfig, Normalization, open_source
 from cs231n_jax.interop import files
 from cs231n_jax.models import ModelConfig, functional
 from cs231n_jax.models.base import stage_of
 from cs231n_jax.optim import OptimizerConfig
 from cs231n_jax.tasks.base import TaskConfig
-from cs231n_jax.train import encoder, generate_many
+from cs231n_jax.train import description_page, encoder, generate, generate_many, own_pictures
 from cs231n_jax.train.assemble import assemble
 from cs231n_jax.train.encoder import EncoderConfig
 from cs231n_jax.train.initial import InitialConfig
@@ -23,6 +24,7 @@ from cs231n_jax.train.loop import Loop, Silent
 from cs231n_jax.train.run import run
 from cs231n_jax.train.sharding import MeshConfig
 from cs231n_jax.train.signals import StopRequest
+from tests import pages
 
 NARROW = {"width": 4}
 
@@ -61,10 +63,33 @@ def test_a_captioner_learns_from_features_and_describes_each_picture(workdir, na
     assert {"bleu-1", "bleu-4", "cider-d"} <= found.scores.keys()
 
 
-def test_a_picture_of_a_users_own_is_refused(workdir):
-    task = assemble(captions(workdir)).task
-    with pytest.raises(ValueError, match="this run reads features of an encoder, and photo"):
-        task.generation().read("photo.png")
+@pytest.mark.parametrize("centered", [False, True])
+def test_a_picture_of_a_users_own_is_described_as_the_same_one_in_a_split(workdir, centered):
+    """Alone, in a list, and on the page, which shows the picture itself."""
+    config = captions(workdir, centered=centered)
+    run(config, workdir / "run", {}, Silent(), time.time())
+    plain, settings = open_source(config.data, "eval"), generate_many.Settings(beam=2, length=6)
+    paths = [str(workdir / f"{number}.png") for number in range(3)]
+    for image, path in zip(plain.images, paths):
+        Image.fromarray(image).save(path)
+    expected = generate_many.generate_split(workdir / "run", "test", settings).texts[:3]
+    assert generate_many.generate_texts(workdir / "run", paths, settings).texts == expected
+    _, (alone, *_) = generate.generate_snapshot(workdir / "run", generate.Settings(prompt=paths[1], beam=2, length=6))
+    assert alone.text == expected[1]
+    where = description_page.Page(workdir / "page.html", 2)
+    _, shown = pages.read(description_page.of_files(workdir / "run", paths, settings, where).read_text("utf-8"))
+    assert [one.caption for one in shown] == [text or "(nothing)" for text in expected[:2]]
+    for one, image in zip(shown, plain.images):
+        np.testing.assert_array_equal(pages.unpacked(one.picture), image)
+
+
+def test_what_is_no_picture_is_refused_by_its_name(workdir):
+    (workdir / "photo.png").write_text("no picture")
+    for config, message in ((captions(workdir), "photo.png"), (Config(), "let its task read the files")):
+        with pytest.raises(ValueError, match=message):
+            own_pictures.looked_at(config, [str(workdir / "photo.png")])
+    with pytest.raises(ValueError, match="reads features of an encoder, and photo"):
+        assemble(captions(workdir)).task.generation().read("photo.png")
 
 
 def test_a_backbone_begins_as_in_the_file_and_is_trained_from_a_given_update_on(workdir):
