@@ -79,7 +79,8 @@ def put(source: Source, features: Kept, mark: str) -> Source:
     whole: Any = source
     info = _info(source.info, features, mark)
     if isinstance(whole, Pictured):
-        return Pictured(whole.arrays, info, whole.texts, features, whole.owner, whole.types, whole.noticed)
+        kept = whole.owner, whole.types, whole.noticed, whole.people
+        return Pictured(whole.arrays, info, whole.texts, features, *kept)
     arrays: Any = {**whole.arrays, "image": features}
     return ArraySource(arrays, info, whole.noticed)
 

@@ -26,11 +26,12 @@ class Pictures(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A question about a picture, its answer, and its type, such as "count"."""
+    """A question about a picture, its answer, its type, such as "count", and what people answered, if several did."""
 
     text: str
-    answer: str
+    answer: str  # of several the commonest, of equally common ones the first
     type: str = "all"
+    people: tuple[str, ...] = ()
 
 
 class Pictured(Sentences):
@@ -44,6 +45,7 @@ class Pictured(Sentences):
         owner: of each text the number of its picture, int64 [N].
         types: of each text, such as "count"; of captions none.
         noticed: as of `ArraySource`.
+        people: of each question what all who were asked answered; () where there is one answer each.
     """
 
     def __init__(
@@ -55,9 +57,10 @@ class Pictured(Sentences):
         owner: np.ndarray,
         types: tuple[str, ...] = (),
         noticed: Mapping[str, int] = MappingProxyType({}),
+        people: tuple[tuple[str, ...], ...] = (),
     ):
         super().__init__(arrays, info, texts, {what: count for what, count in noticed.items() if count})
-        self.images, self.owner, self.types = images, owner, types
+        self.images, self.owner, self.types, self.people = images, owner, types, people
 
     def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         return {"image": self.images[self.owner[indices]], **super().__getitem__(indices)}
@@ -75,22 +78,25 @@ def captions(
 
     A target begins with <bos> and ends with <eos>. An empty caption is <bos> and <eos> alone. Training is without the
     captions that are longer than `data.text.longest`, of which evaluation keeps the beginnings, and without those
-    behind the first `data.text.captions` of a picture. `noticed` counts all of these, and the words that are not in the
-    vocabulary.
+    behind the first `data.text.captions` of a picture. A picture that nobody has described is in no example. `noticed`
+    counts all of these, and the words that are not in the vocabulary.
 
     Args:
         config: `text` says how.
         part: "train" or "eval".
         split: the split's own name.
         pictures: the I pictures of the split.
-        texts: for each the captions, at least one.
+        texts: for each the captions.
         training: the captions of the training split, which the vocabulary is made of.
 
     Raises:
-        ValueError: a picture has no caption, or a training caption is longer than the last declared length.
+        ValueError: no picture has a caption, or a training caption is longer than the last declared length.
     """
-    if bare := [i for i, some in enumerate(texts) if not some]:
-        raise ValueError(f"picture {bare[0]} of {config.name} {split} has no caption; give it one or leave it out")
+    if not any(texts) or not any(training):
+        raise ValueError(
+            f"no picture of {config.name} {split if not any(texts) else 'train'} has a caption; give them some, or "
+            "take another split"
+        )
     words = vocabulary.build([text for some in training for text in some], config.text)
     begin, end = words.specials[vocabulary.BEGIN], words.specials[vocabulary.END]
 
@@ -111,6 +117,7 @@ def captions(
     arrays = padded("target", "target_length", [rows[i][:width] for i in chosen], width)
     every = [text for some in texts for text in some]
     noticed = {
+        "pictures without a caption left out": sum(not some for some in texts),
         f"captions behind the first {most} of a picture left out": len(rows) - sum(first),
         f"captions of more than {limit} tokens left out": sum(first) - len(chosen),
         f"captions of more than {width} tokens cut": sum(len(rows[i]) > width for i in chosen),
@@ -143,7 +150,8 @@ def questions(
         part: "train" or "eval".
         split: the split's own name.
         pictures: the pictures of the split.
-        asked: for each question the number of its picture, and what is asked.
+        asked: for each question the number of its picture, and what is asked; where several people answered, the label
+            is their commonest answer.
         training: those of the training split.
 
     Raises:
@@ -173,6 +181,7 @@ def questions(
         f"{' left out' if part == 'train' else ', counted as wrong'}": absent,
         f"questions of more than {limit} tokens cut": sum(len(row) > limit for row in whole),
         "empty questions": sum(not row for row in whole),
+        "empty answers": sum(not question.answer for _, question in chosen),
         "unknown words in questions": sum(row.count(*unknown) for row in whole),
     }
     return Pictured(
@@ -183,6 +192,7 @@ def questions(
         np.array([i for i, _ in chosen], np.int64),
         tuple(question.type for _, question in chosen),
         {**pictures.noticed, **noticed},
+        tuple(q.people or (q.answer,) for _, q in chosen) if any(q.people for _, q in chosen) else (),
     )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from cs231n_jax.data import cache, encoded_pictures, pictured, tfds_source
 from cs231n_jax.data.base import ArraySource, DataConfig, Part
 
-CAPTIONS, QUESTIONS = "captions", ("qa", "question_answer")  # what sets call them
+CAPTIONS, QUESTIONS, ASKED_SEVERAL = "captions", ("qa", "question_answer"), ("question", "answers")  # in sets' words
 TYPES = {  # of questions, by their words; the first that fits
     "count": r"how (many|much)\b",
     "yes or no": r"(is|are|was|were|do|does|did|can|has|have)\b",
@@ -23,8 +25,8 @@ def open_split(config: DataConfig, part: Part, directory: Path, split: str) -> p
 
     Captioned sets have `captions` with a `text` each (coco_captions, whose splits are Karpathy's, so that one trains on
     "train+restval"; flickr8k and others in its form), the others `qa` or `question_answer` with `question` and `answer`
-    (clevr). A picture that cannot be decoded is black and counted in
-    `noticed`: its texts stay in training and in evaluation.
+    (clevr), or one `question` a record with the `answers` of several people, of which the commonest is learned. A
+    picture that cannot be decoded is black and counted in `noticed`: its texts stay in training and in evaluation.
 
     Raises:
         ValueError: the pictures differ in size and data.image_size is 0; or as `pictured.captions` and `questions`.
@@ -32,10 +34,16 @@ def open_split(config: DataConfig, part: Part, directory: Path, split: str) -> p
     training = tfds_source.locate(config, "train")[1]
     pictures = encoded_pictures.together(*(_pictures(config, directory, one) for one in (split, training)))
     texts = [_texts(directory, one) for one in (split, training)]
-    if texts[0] and isinstance(texts[0][0][0], str):
+    if any(isinstance(text, str) for some in texts for each in some for text in each[:1]):
         return pictured.captions(config, part, split, pictures, *texts)
     asked = [(i, question) for i, some in enumerate(texts[0]) for question in some]
     return pictured.questions(config, part, split, pictures, asked, [each for some in texts[1] for each in some])
+
+
+def reads(features: Collection[str]) -> bool:
+    """Whether a set with these features is one of texts about pictures."""
+    several = all(name in features for name in ASKED_SEVERAL)
+    return "image" in features and (several or any(name in features for name in (CAPTIONS, *QUESTIONS)))
 
 
 def kind_of(question: str) -> str:
@@ -63,6 +71,10 @@ def _texts(directory: Path, split: str) -> list[list[Any]]:
 def _said(record: dict[str, Any]) -> list[Any]:
     if CAPTIONS in record:
         return [text.decode() for text in record[CAPTIONS]["text"]]
+    if all(name in record for name in ASKED_SEVERAL):
+        question, people = record["question"].decode(), tuple(answer.decode() for answer in record["answers"])
+        commonest, _ = max(Counter(people).items(), key=lambda pair: pair[1], default=("", 0))  # the first of equals
+        return [pictured.Asked(question, commonest, kind_of(question), people)]
     pairs = next(record[name] for name in QUESTIONS if name in record)
     both = ([text.decode() for text in pairs[name]] for name in ("question", "answer"))
     return [pictured.Asked(question, answer, kind_of(question)) for question, answer in zip(*both)]

@@ -33,7 +33,7 @@ def open_split(config: DataConfig, part: Part) -> ArraySource:
     if languages := features.get("translation", {}).get("languages", ()):
         return _translation(config, part, directory, split, tuple(languages))
     text = next((name for name in TEXTS if {name, "label"} <= set(names)), "")
-    if "image" in names and any(name in names for name in (tfds_pictured.CAPTIONS, *tfds_pictured.QUESTIONS)):
+    if tfds_pictured.reads(names):
         return tfds_pictured.open_split(config, part, directory, split)
     if text and not {"image", "video"} & set(names):
         return _labelled(config, part, directory, split, text)

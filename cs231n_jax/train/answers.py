@@ -78,7 +78,7 @@ def answer_split(
     log_probs = np.asarray(jax.nn.log_softmax(logits))
     texts = [source.info.classes[best] for best in log_probs.argmax(-1)]
     accuracy, prior = (
-        metrics.vqa(given, source.texts["label"], source.types, source.info.classes)
+        metrics.vqa(given, source.people or source.texts["label"], source.types, source.info.classes)
         for given in (texts, [source.info.classes[0]] * len(texts))
     )
     if where is not None:
@@ -113,5 +113,6 @@ def _shown(assembly: Assembly, features: Callable[[Any], Any], log_probs: np.nda
         looks = [Look(f"hop {k}", weights[i].reshape(grid)) for k, weights in enumerate(hops.values(), 1)]
         name = f"image {source.owner[i]}: {source.texts['token'][i]}"
         image = plain.images[plain.owner[i]]
-        described.append(Described(name, image, found, (source.texts["label"][i],), looks))
+        told = source.people[i] if source.people else (source.texts["label"][i],)
+        described.append(Described(name, image, found, told, looks))
     return described

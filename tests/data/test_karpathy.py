@@ -112,6 +112,14 @@ def test_without_a_raw_text_its_tokens_are_it_and_an_empty_one_counts(tmp_path):
     assert source.noticed == {"empty captions": 1}
 
 
+@pytest.mark.parametrize("number", [0, 4])
+def test_a_picture_that_nobody_has_described_is_left_out_and_counted(tmp_path, number):
+    file = written(tmp_path, change=lambda entries: entries[number].update(sentences=[]))
+    source, other = opened(file), {0: 4, 4: 0}[number]
+    assert shown(source) == [(other, other), (other, other)]
+    assert source.noticed == {"pictures without a caption left out": 1}
+
+
 REFUSED = {
     "images.1. of .* has no 'split': give split": lambda entries: entries[1].pop("split"),
     "images.2. of .* has no 'tokens': give": lambda entries: entries[2]["sentences"].append({}),
@@ -121,7 +129,7 @@ REFUSED = {
     ),
     "images.1. of .* form .split is None, not a text": lambda entries: entries[1].update(split=None),
     "images.0. of .* is of another form": lambda entries: entries[0].update(sentences=None),
-    "picture 1 of .* train has no caption": lambda entries: entries[4].update(sentences=[]),
+    "no picture of .* train has a caption": lambda entries: [each.update(sentences=[]) for each in entries],
     "has no split 'train'": lambda entries: [each.update(split="val") for each in entries],
 }
 

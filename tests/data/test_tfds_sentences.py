@@ -303,6 +303,37 @@ def test_questions_about_pictures(prepare):
     assert source.info.classes == ("1", "here", "red", "yes")
 
 
+def test_a_picture_without_a_caption_is_left_out_and_counted(prepare):
+    import tensorflow_datasets as tfds
+
+    feature = {"captions": tfds.features.Sequence({"text": tfds.features.Text()})}
+    said = [{"captions": texts} for texts in ([], [{"text": "a red one"}], [])]
+    directory = pictures(prepare, feature, said, (RED, RED, RED))
+    source = opened("tiny", dir=directory)
+    assert source.texts["target"] == ("a red one",)
+    assert source.noticed == {"pictures without a caption left out": 2}
+
+
+def test_questions_that_several_people_answered(prepare):
+    """The commonest answer is learned, and all of them are kept."""
+    import tensorflow_datasets as tfds
+
+    feature = {"question": tfds.features.Text(), "answers": tfds.features.Sequence(tfds.features.Text())}
+    asked = {
+        "Is it red?": ("no", "yes", "yes"),
+        "what color is it": ("red", "pink"),
+        "is it old": ("yes", "no", "no"),
+        "why": (),
+    }
+    said = [{"question": question, "answers": list(answers)} for question, answers in asked.items()]
+    directory = pictures(prepare, feature, said, (RED,) * len(said))
+    source = opened("tiny", dir=directory)
+    assert dict(zip(source.texts["token"], source.people)) == {**asked, "why": ("",)}
+    assert dict(zip(source.texts["token"], source.texts["label"])) == dict(zip(asked, ("yes", "red", "no", "")))
+    assert source.info.classes == ("", "no", "red", "yes")
+    assert source.noticed == {"empty answers": 1}
+
+
 def test_pictures_of_several_sizes_need_one(prepare):
     import tensorflow_datasets as tfds
 

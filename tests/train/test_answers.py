@@ -1,6 +1,7 @@
 """Answers to all questions of a split, and the page of where each hop looked."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -10,7 +11,7 @@ from cs231n_jax.config import Config, to_json
 from cs231n_jax.data import DataConfig, open_source
 from cs231n_jax.data.text_config import TextConfig
 from cs231n_jax.models import ModelConfig
-from cs231n_jax.train import record, snapshots
+from cs231n_jax.train import generate_many, record, snapshots
 from cs231n_jax.train.answers import SHOWN, answer_split
 from cs231n_jax.train.assemble import assemble
 from cs231n_jax.train.description_page import Page
@@ -91,6 +92,25 @@ def test_the_page_shows_questions_their_likeliest_answers_and_the_map_of_each_ho
         for k, (uri, _) in enumerate(one.maps, 1):
             weights = features[f"attention{k}"][i].reshape(PLACES)
             np.testing.assert_allclose(unpacked(uri)[..., 1], 255 * 0.7 * (1 - weights / weights.max()), atol=0.51)
+
+
+def test_where_several_people_answered_their_agreement_counts(workdir, answered, tmp_path, monkeypatch):
+    """Two thirds of them give the label here, so that a right answer is right by two thirds."""
+    shutil.copytree(workdir, tmp_path / "run")
+    assembled = generate_many.assembled
+
+    def asked(*given):
+        assembly = assembled(*given)
+        assembly.eval_source.people = tuple((text, "else", text) for text in assembly.eval_source.texts["label"])
+        return assembly
+
+    monkeypatch.setattr(generate_many, "assembled", asked)
+    found = answer_split(tmp_path / "run", "test", Page(tmp_path / "page.html", 1))
+    assert found.texts == answered[0].texts
+    assert found.accuracy.score == pytest.approx(2 / 3 * answered[0].accuracy.score)
+    assert found.accuracy.signature == "VQA accuracy|answers:3|normalized"
+    _, (shown,) = read((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert shown.references[1] == "else"
 
 
 def test_what_is_interrupted_or_asked_for_in_vain_writes_nothing(workdir, tmp_path):
