@@ -52,18 +52,26 @@ def main(arguments: list[str]) -> int:
 def replay_all(folder: Path, records: list[Path], steps: int, workdir: Path) -> int:
     """Replay the first updates of every record, at least to the first line that it keeps; 0 if all are equal.
 
+    Where that line lies beyond `steps`, what another kind of device recorded is left: it cannot be equal here.
+
     Args:
         folder: where the records are.
         records: their directories below it.
         steps: 0: all updates.
         workdir: a folder for the replays, a subfolder each.
     """
+    ask = [sys.executable, "-c", "import jax; print(jax.default_backend())"]  # elsewhere: a GPU is for the replays
+    here = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip()
     outcomes: dict[str, list[str]] = {EQUAL: [], ELSEWHERE: [], HERE: [], NOT: []}
     for recorded in records:
         name = str(recorded.relative_to(folder))
         first = next(iter(Lines(recorded / "metrics.jsonl").read()), {"step": 0})["step"]
         needed = max(steps, first) if steps else 0
         print(f"{name}, {f'{needed} updates' if needed else 'all updates'}:", flush=True)
+        if needed > steps and (made := _made_on(recorded)) != here:
+            print(f"environment differs, device.platform: '{made}' → '{here}'")
+            outcomes[NOT].append(name)
+            continue
         replay = workdir / name
         command = [sys.executable, "-m", "experiments.reproduce", str(recorded), f"--steps={needed}"]
         done = subprocess.run([*command, f"--workdir={replay}"])
@@ -73,6 +81,11 @@ def replay_all(folder: Path, records: list[Path], steps: int, workdir: Path) -> 
         if outcomes[outcome]:
             print(f"{len(outcomes[outcome])} {outcome}: {', '.join(outcomes[outcome])}")
     return program.DONE if len(outcomes[EQUAL]) == len(records) else program.ERROR
+
+
+def _made_on(recorded: Path) -> str:
+    environment = recorded / "environment.json"
+    return read_json(environment)["device"]["platform"] if environment.exists() else ""
 
 
 def _outcome(status: int, found: Path) -> str:

@@ -153,6 +153,30 @@ FAULTS = {
         "(1.0 - decay) * a + decay * n",
         "tests/train/test_average.py",
     ),
+    "a state that moves after the end of its sequence": Fault(
+        "ops/time_loop.py",
+        "new = _where(live, new, state)",
+        "new = _where(None, new, state)",
+        "tests/ops/test_recurrent.py -k is_the_reference",
+    ),
+    "attention to places that are not there": Fault(
+        "ops/attention.py", "jnp.where(there, scores, lowest)", "scores", "tests/ops/test_attention.py"
+    ),
+    "attention that is spread without the square": Fault(
+        "tasks/captioning.py", "jnp.square(1.0 - looked)", "jnp.abs(1.0 - looked)", "tests/train/test_captioning.py"
+    ),
+    "a length penalty off by one": Fault(
+        "decode/beam.py", "((5 + lengths) / 6)", "((6 + lengths) / 6)", "tests/decode/test_beam.py"
+    ),
+    "a brevity penalty for what is too long": Fault(
+        "metrics/bleu_score.py", "if ours >= theirs", "if ours <= theirs", "tests/metrics/test_text_scores.py"
+    ),
+    "a phrase rarer than it is": Fault(
+        "metrics/cider_score.py",
+        "math.log(len(sets) / count)",
+        "math.log((len(sets) + 1) / count)",
+        "tests/metrics/test_caption_scores.py",
+    ),
 }
 
 

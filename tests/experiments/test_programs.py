@@ -147,7 +147,7 @@ def test_reproduce_names_the_first_difference(workdir, tmp_path):
 def test_reproduce_replays_every_record_of_a_folder(workdir, tmp_path):
     """Each to its first line, which is at update 14; what differs by the environment, and what cannot be replayed."""
     records = tmp_path / "records"
-    for name in ("a", "b", "deeper/c", "d"):
+    for name in ("a", "b", "deeper/c", "d", "gpu"):
         shutil.copytree(workdir, records / name, ignore=shutil.ignore_patterns("snapshots", ".*"))
     first = (workdir / "metrics.jsonl").read_text().splitlines()[0]
     for name in ("b", "deeper/c"):
@@ -155,16 +155,19 @@ def test_reproduce_replays_every_record_of_a_folder(workdir, tmp_path):
     environment = json.loads((workdir / "environment.json").read_text())
     environment["cpu"]["features"] = ["mmx"]
     (records / "deeper" / "c" / "environment.json").write_text(json.dumps(environment))
-    (records / "d" / "environment.json").unlink()
+    environment["device"]["platform"] = "gpu"
+    (records / "gpu" / "environment.json").write_text(json.dumps(environment))
+    (records / "d" / "metrics.jsonl").unlink()
     done = run("reproduce", str(records), "--steps=5", f"--workdir={tmp_path / 'replays'}")
     assert done.returncode == 1
     assert "a, 14 updates:" in done.stdout
     assert "first difference: step 14 train loss" in done.stdout
+    assert "gpu, 14 updates:\nenvironment differs, device.platform: 'gpu' → 'cpu'" in done.stdout
     assert done.stdout.splitlines()[-4:] == [
-        "1 of 4 records are equal",
+        "1 of 5 records are equal",
         "1 differ, and so does the environment: deeper/c",
         "1 differ, in the environment of the record: b",
-        "1 were not replayed: d",
+        "2 were not replayed: d, gpu",
     ]
 
 
