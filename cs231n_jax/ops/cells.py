@@ -151,7 +151,7 @@ class Cell(NamedTuple):
     into_hidden: Callable  # (dz, saved) -> du
 
 
-def _same(dz: Array, saved: Array | None) -> Array:
+def _same(dz: Array, saved: tuple | None) -> Array:
     del saved
     return dz
 
@@ -172,16 +172,24 @@ def _lstm_forward(z: Array, u: Array, state: tuple, axis: int = -1) -> tuple:
     gates = jnp.tanh((z + u) * half) * half + rest  # the last of the four parts: tanh itself
     i, f, o, g = jnp.split(gates, 4, axis)
     c = f * state[1] + i * g
-    return (o * jnp.tanh(c), c), gates
+    # one by one: XLA:CPU does not vectorise a loop that cuts them out of the gates of all steps
+    return (o * jnp.tanh(c), c), (i, f, o, g)
 
 
-def _lstm_backward(gates: Array, state: tuple, new: tuple, d: tuple, axis: int = -1) -> tuple:
-    i, f, o, g = jnp.split(gates, 4, axis)
+def _lstm_backward(gates: tuple, state: tuple, new: tuple, d: tuple, axis: int = -1) -> tuple:
+    i, f, o, g = gates
     dh, dc = d
     squashed = jnp.tanh(new[1])  # once more rather than kept
     dc = dc + dh * o * (1 - squashed * squashed)
     parts = dc * g * i * (1 - i), dc * state[1] * f * (1 - f), dh * squashed * o * (1 - o), dc * i * (1 - g * g)
-    return jnp.concatenate(parts, axis), (None, dc * f)
+    return _side_by_side(parts, axis), (None, dc * f)
+
+
+def _side_by_side(parts: tuple, axis: int) -> Array:
+    if axis:
+        return jnp.concatenate(parts, axis)
+    flat = [part.reshape(1, -1) for part in parts]  # XLA:CPU copies such a row at once, but loops over rows one by one
+    return jnp.concatenate(flat, -1).reshape(-1, parts[0].shape[-1])
 
 
 def _gru_forward(z: Array, u: Array, state: tuple) -> tuple:
