@@ -26,7 +26,8 @@ nonsense, which is the point. The assignment's loss is a sum over the tokens of 
 prints is one of tokens. Ours, seed 0, mean of the last five epochs: assignment_lstm 0.0084 nats a token, 0.10 a
 caption, every token right (277 s on 2 CPU cores shared with much other work, without the features). With features that
 are not centred (--config.encoder.centered=False) it stays at 0.347 nats a token, about ln 50 a caption: it knows all
-captions but not whose they are. assignment_rnn: not yet run.
+captions but not whose they are. assignment_rnn 0.0212 nats a token, 0.26 a
+caption, every token right (98 s): the assignment's 0.1 is not reached, while its rate falls to 4e-4.
 """
 
 from cs231n_jax.config import Config, TrainConfig
