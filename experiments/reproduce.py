@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
         print(f"environment differs, {line}")
     if found.difference:
         print(f"first difference: {found.difference}")
-        elsewhere = ", in another environment" if found.environment else ""
+        elsewhere = ", in another environment" if _is_elsewhere(found.environment) else ""
         told = ", ".join(f"{name} {value:.1e}" for name, value in found.largest.items())
         print(f"largest relative differences{elsewhere}: {told or 'no line has been replayed'}")
         return program.ERROR
@@ -93,8 +93,12 @@ def _outcome(status: int, found: Path) -> str:
         return EQUAL
     if not found.exists():
         return NOT
-    environment = [line for line in read_json(found)["environment"] if not line.startswith(("commit", "dirty"))]
-    return ELSEWHERE if environment else HERE
+    return ELSEWHERE if _is_elsewhere(read_json(found)["environment"]) else HERE
+
+
+def _is_elsewhere(differences: list[str]) -> bool:
+    """Whether more than the code differs from where the record was made."""
+    return any(not line.startswith(("commit", "dirty")) for line in differences)
 
 
 if __name__ == "__main__":
