@@ -6,10 +6,10 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
 from cs231n_jax.ops import conv_cpu
+from cs231n_jax.ops.platform import by_platform
 from cs231n_jax.ops.window import Padding, Pair, padding_pairs, pair
 
 
@@ -73,7 +73,7 @@ def _forward(x: Array, kernel: Array, stride: Pair, padding: Padding) -> Array:
     if not conv_cpu.is_small(x.shape, kernel.shape):
         return general(x, kernel)
     columns = functools.partial(conv_cpu.small_image, stride=stride, padding=padding)
-    return lax.platform_dependent(x, kernel, cpu=columns, default=general)
+    return by_platform(x, kernel, cpu=columns, default=general)
 
 
 @functools.partial(jax.jit, static_argnames=("stride", "padding"))
@@ -84,7 +84,7 @@ def _backward(x: Array, kernel: Array, dy: Array, *, stride: Pair, padding: Padd
     """
     general = functools.partial(_plain_gradients, stride=stride, padding=padding)
     fast = functools.partial(conv_cpu.gradients, stride=stride, padding=padding)
-    return lax.platform_dependent(x, kernel, dy, cpu=fast, default=general)
+    return by_platform(x, kernel, dy, cpu=fast, default=general)
 
 
 def _plain_gradients(x: Array, kernel: Array, dy: Array, stride: Pair, padding: Padding) -> tuple[Array, Array]:

@@ -12,6 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from cs231n_jax.ops.buffers import held
+from cs231n_jax.ops.platform import by_platform
 from cs231n_jax.ops.precision import at_least_float32
 from cs231n_jax.ops.window import Padding, Pair, output_size, padding_pairs, pair
 
@@ -86,7 +87,7 @@ def avg_pool(
         total = general(x.astype(wide))
     else:
         by_taps = functools.partial(_over_taps, 0.0, lax.add, window=window, stride=stride, padding=padding)
-        total = lax.platform_dependent(x.astype(wide), cpu=by_taps, default=general)
+        total = by_platform(x.astype(wide), cpu=by_taps, default=general)
     counts = [
         _counts(x.shape[1 + a], window[a], stride[a], total.shape[1 + a], declared[a], count_include_pad)
         for a in (0, 1)
@@ -124,7 +125,7 @@ def _taps(x: Array, fill: float, window: Pair, stride: Pair, padding: Padding) -
 def _max_pool(x: Array, window: Pair, stride: Pair, padding: Padding) -> Array:
     general = functools.partial(_over_windows, -jnp.inf, lax.max, window=window, stride=stride, padding=padding)
     by_taps = functools.partial(_over_taps, -jnp.inf, lax.max, window=window, stride=stride, padding=padding)
-    return lax.platform_dependent(x, cpu=by_taps, default=general)
+    return by_platform(x, cpu=by_taps, default=general)
 
 
 def _max_pool_fwd(x: Array, window: Pair, stride: Pair, padding: Padding) -> tuple[Array, Array]:
@@ -137,7 +138,7 @@ def _max_pool_bwd(window: Pair, stride: Pair, padding: Padding, x: Array, dy: Ar
         return jax.vjp(forward, x)[1](dy)[0]
 
     by_taps = functools.partial(_scatter_to_maxima, window=window, stride=stride, padding=padding)
-    return (lax.platform_dependent(x, dy, cpu=by_taps, default=general),)
+    return (by_platform(x, dy, cpu=by_taps, default=general),)
 
 
 _max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)

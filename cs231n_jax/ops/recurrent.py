@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Integer
 
 from cs231n_jax.ops import cells, time_loop, turned_loop
 from cs231n_jax.ops.cells import Cell, GruWeights, LstmState, Weights
+from cs231n_jax.ops.platform import by_platform
 from cs231n_jax.ops.precision import at_least_float32
 
 
@@ -235,7 +236,7 @@ def _looped(
     if not turned_loop.suits(cell, x, weights):
         return run(x, live, weights, state)
     turned = functools.partial(turned_loop.run, reverse)
-    return lax.platform_dependent(x, live, weights, state, cpu=turned, default=run)
+    return by_platform(x, live, weights, state, cpu=turned, default=run)
 
 
 def _looked_up(x: Array, weights: time_loop.Weights) -> tuple[Array, time_loop.Weights]:

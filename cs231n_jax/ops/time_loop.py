@@ -15,6 +15,7 @@ from jax import lax
 from jaxtyping import Array
 
 from cs231n_jax.ops.cells import Cell, advance, over, product
+from cs231n_jax.ops.platform import by_platform
 from cs231n_jax.ops.precision import at_least_float32
 
 State = tuple[Array, ...]  # each [N, H], h first
@@ -56,7 +57,7 @@ def _forward(cell: Cell, reverse: bool, x: Array, live: Array | None, weights: W
     if x.shape[1] < FEW or weights[0] is None:
         return ahead(x, live, weights, state)
     inside = functools.partial(_scan, cell, reverse, False)
-    return lax.platform_dependent(x, live, weights, state, cpu=inside, default=ahead)
+    return by_platform(x, live, weights, state, cpu=inside, default=ahead)
 
 
 def _scan(

@@ -155,7 +155,8 @@ def test_batch_over_eight_devices():
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 16), (2, 2, 16)])
-def test_lowering_chooses_the_form_of_the_platform(shape):
+def test_lowering_chooses_the_form_of_the_platform(shape, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # a host with a GPU beside its CPU
     x, k = draw(shape, (3, 3, 8), "float32")
     traced = jax.jit(jax.grad(lambda x, k: jnp.sin(conv(x, k, padding=1)).sum(), (0, 1))).trace(x, k)
     products = {p: traced.lower(lowering_platforms=(p,)).as_text().count("dot_general") for p in ("cpu", "cuda", "tpu")}
