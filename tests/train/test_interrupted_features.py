@@ -139,7 +139,7 @@ def test_what_would_fail_again_leaves_nothing(eyes, kept, monkeypatch):
     def refused(self, found):
         raise ValueError("these are no features")
 
-    monkeypatch.setattr(encoder._Stage, "_kept", refused)
+    monkeypatch.setattr(encoder.Stage, "_kept", refused)
     monkeypatch.setattr(cache, "MARK_EVERY", 0.0)
     with pytest.raises(ValueError, match="these are no features"):
         encoded(eyes)
