@@ -33,7 +33,7 @@ def uses(function: Any, *args: Any) -> list[Use]:
     """The keys that `function(*args)` uses, in the order of computation; a key array counts once an element."""
     closed = jax.make_jaxpr(function)(*args)
     found: list[Use] = []
-    _run(closed, jax.tree.leaves(args), [False] * len(closed.jaxpr.outvars), found, False)
+    _run(closed, jax.tree.leaves(args), [False] * len(_bare(closed).outvars), found, False)
     return found
 
 
@@ -55,7 +55,7 @@ def repeated(found: Sequence[Use]) -> list[Use]:
 
 def _run(closed: Any, args: Sequence[Any], wanted: Sequence[bool], found: list[Use], again: bool) -> list[Any]:
     """The outputs of a jaxpr, None for those that are not wanted."""
-    jaxpr = getattr(closed, "jaxpr", closed)
+    jaxpr = _bare(closed)
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*getattr(closed, "consts", ()), *args], strict=True))
 
     def read(atom: Any) -> Any:
@@ -93,21 +93,34 @@ def _inputs(equation: Any, outputs: list[bool]) -> list[bool]:
     if name == "scan":
         return _scan_inputs(params, outputs)
     if name == "cond":
-        return [True, *map(any, zip(*(_needed(branch.jaxpr, outputs)[1] for branch in params["branches"])))]
+        return [True, *map(any, zip(*(_needed(_bare(branch), outputs)[1] for branch in params["branches"])))]
     (inner,) = _inner(equation)
-    return _needed(getattr(inner, "jaxpr", inner), outputs)[1]
+    return _needed(_bare(inner), outputs)[1]
 
 
 def _scan_inputs(params: Any, outputs: list[bool]) -> list[bool]:
     """`_inputs` of a scan: what is wanted of the state after the last round, and what any round needs of it."""
-    start, end = params["num_consts"], params["num_consts"] + params["num_carry"]
+    start, end = _carry(params)
     state, each = outputs[: end - start], outputs[end - start :]
     while True:
-        inputs = _needed(params["jaxpr"].jaxpr, [*state, *each])[1]
+        inputs = _needed(_bare(params["jaxpr"]), [*state, *each])[1]
         more = [a or b for a, b in zip(state, inputs[start:end])]
         if more == state:
             return [*inputs[:start], *state, *inputs[end:]]
         state = more
+
+
+def _carry(params: Any) -> tuple[int, int]:
+    """Where the state begins and ends among the inputs of a scan, which are constants, state and rows."""
+    if "num_consts" in params:  # jax < 0.12
+        return params["num_consts"], params["num_consts"] + params["num_carry"]
+    names = range(len(_bare(params["jaxpr"]).invars))
+    constants, state, _ = (list(part) for part in params["ft_in"].update(names).unpack())
+    return len(constants), len(constants) + len(state)
+
+
+def _bare(jaxpr: Any) -> Any:
+    return getattr(jaxpr, "jaxpr", jaxpr)
 
 
 def _inner(equation: Any) -> list[Any]:
@@ -118,7 +131,7 @@ def _inner(equation: Any) -> list[Any]:
 
 
 def _uses_keys(equation: Any) -> bool:
-    inside = (inner for jaxpr in _inner(equation) for inner in getattr(jaxpr, "jaxpr", jaxpr).eqns)
+    inside = (inner for jaxpr in _inner(equation) for inner in _bare(jaxpr).eqns)
     return equation.primitive.name in KINDS or any(map(_uses_keys, inside))
 
 
@@ -138,9 +151,9 @@ def _evaluate(equation: Any, inputs: list[Any], wanted: list[bool], found: list[
 
 
 def _scan(params: Any, inputs: list[Any], wanted: list[bool], found: list[Use], again: bool) -> list[Any]:
-    carry = params["num_consts"] + params["num_carry"]
-    fixed, state, over = inputs[: params["num_consts"]], inputs[params["num_consts"] : carry], inputs[carry:]
-    needs = [*_scan_inputs(params, wanted)[params["num_consts"] : carry], *wanted[len(state) :]]
+    start, end = _carry(params)
+    fixed, state, over = inputs[:start], inputs[start:end], inputs[end:]
+    needs = [*_scan_inputs(params, wanted)[start:end], *wanted[len(state) :]]
     rows = []
     for i in range(params["length"])[:: -1 if params["reverse"] else 1]:
         now = [None if x is None else x[i] for x in over]
