@@ -7,6 +7,7 @@ import jax
 import jaxtyping
 import pytest
 from absl import flags
+from hypothesis import settings
 from jax._src import compiler
 
 from experiments import allocator
@@ -15,6 +16,8 @@ allocator.collect_rarely()  # as the programs do: tracing makes many objects, an
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+settings.register_profile("shared", deadline=None)  # a machine with other work on it is slow now and then
+settings.load_profile("shared")
 flags.FLAGS.mark_as_parsed()  # grain reads absl flags
 
 _hook = jaxtyping.install_import_hook(("cs231n_jax.ops", "cs231n_jax.optim"), "beartype.beartype")

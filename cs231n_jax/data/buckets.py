@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cs231n_jax.data.base import Info
+from cs231n_jax.data.base import ArraySource, First, Info, Source
+
+BLOCK = 1024  # examples of a user's own source that are read at once
 
 
 def assign(lengths: np.ndarray, declared: Sequence[int]) -> np.ndarray:
@@ -68,6 +70,17 @@ def lengths(examples: Mapping[str, np.ndarray], info: Info) -> np.ndarray:
     """Of each example that of its longest sequence, int64 [N]."""
     each = [examples[name] for name in info.ragged.values()]
     return np.max(np.stack(each), axis=0).astype(np.int64)
+
+
+def every_length(source: Source) -> np.ndarray:
+    """`lengths` of all examples of a source, int64 [N], without their pictures where its arrays are at hand."""
+    if isinstance(source, First):
+        return every_length(source.whole)[: len(source)]
+    if isinstance(source, ArraySource):
+        return lengths(source.arrays, source.info)
+    rows = np.arange(len(source))
+    blocks = np.split(rows, range(BLOCK, len(rows), BLOCK))
+    return np.concatenate([lengths(source[block], source.info) for block in blocks])
 
 
 def crop(examples: Mapping[str, np.ndarray], info: Info, length: int) -> dict[str, np.ndarray]:

@@ -85,8 +85,7 @@ class Pipeline:
         self.steps_per_epoch = len(source) // batch_size
         self._bucket = None  # of each example, where there are several
         if len(source.info.buckets) > 1:
-            found = buckets.lengths(source[np.arange(len(source))], source.info)
-            self._bucket = buckets.assign(found, source.info.buckets)
+            self._bucket = buckets.assign(buckets.every_length(source), source.info.buckets)
             self.steps_per_epoch = buckets.steps(self._bucket, len(source.info.buckets), batch_size)
         self._first_flips = alternating_flips(seed, 0, len(source)) if alternating else None
         nothing = np.empty(0, np.int64)
@@ -150,24 +149,18 @@ def eval_batches(
         ValueError: a batch cannot be cut evenly (at the call, not at the first batch).
     """
     local = _local_slice(batch_size, process_index, process_count)
-    size = len(source)
+    size, declared = len(source), source.info.buckets
 
     def batches() -> Iterator[dict[str, np.ndarray]]:
+        bucket = buckets.assign(buckets.every_length(source), declared) if len(declared) > 1 else None
         for start in range(0, size, batch_size):
             indices = np.arange(start, start + batch_size)
-            examples = _fitted(source, np.minimum(indices, size - 1), local)
+            examples = source[np.minimum(indices[local], size - 1)]
+            if bucket is not None:  # that which holds the whole batch
+                examples = buckets.crop(examples, source.info, declared[bucket[start : start + batch_size].max()])
             yield {**examples, "mask": (indices[local] < size).astype(np.float32)}
 
     return batches()
-
-
-def _fitted(source: Source, indices: np.ndarray, local: slice) -> dict[str, np.ndarray]:
-    """This process's slice of a batch, as long as the bucket that holds the whole batch."""
-    declared = source.info.buckets
-    if len(declared) < 2:
-        return source[indices[local]]
-    longest = buckets.lengths(source[indices], source.info).max(keepdims=True)
-    return buckets.crop(source[indices[local]], source.info, declared[buckets.assign(longest, declared)[0]])
 
 
 def _local_slice(batch_size: int, process_index: int, process_count: int) -> slice:

@@ -4,11 +4,12 @@ from itertools import chain
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cs231n_jax import data
 from cs231n_jax.data import buckets
+from cs231n_jax.data.base import First
 from cs231n_jax.data.pipeline import permutation
 
 DECLARED = (3, 5, 9)
@@ -27,7 +28,6 @@ def source(lengths, declared=DECLARED, split="train"):
 lengths = st.lists(st.integers(1, 9), min_size=1, max_size=50)
 
 
-@settings(deadline=None)
 @given(lengths, st.integers(1, 6), st.integers(0, 9))
 def test_an_epoch_has_every_example_once_but_for_one_ragged_tail(lengths, batch, seed):
     if batch > len(lengths):
@@ -46,7 +46,6 @@ def test_an_epoch_has_every_example_once_but_for_one_ragged_tail(lengths, batch,
             np.testing.assert_array_equal(b["token"], source(lengths)[b["label"]]["token"][:, :width])
 
 
-@settings(deadline=None)
 @given(lengths, st.integers(1, 3), st.integers(1, 3), st.integers(0, 9))
 def test_any_step_can_be_the_first_and_any_number_of_processes_sees_the_same(lengths, local, count, seed):
     batch = local * count
@@ -111,6 +110,61 @@ def test_evaluation_counts_every_example_once_in_batches_that_fit(lengths, local
         for b in (first, *others):
             seen += b["label"][b["mask"] == 1].tolist()
     assert seen == list(range(len(lengths)))
+
+
+class Photographs:
+    """Of the examples of a source; remembers how many were read at once."""
+
+    def __init__(self, count):
+        self.count, self.read = count, []
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, which):
+        self.read.append(len(which))
+        return np.zeros((len(which), 2, 2, 1), np.uint8)
+
+
+@pytest.mark.parametrize("limit", [0, 70])
+def test_pictures_beside_sentences_are_read_a_batch_at_a_time_and_once(limit):
+    made, photographs = source(np.arange(90) % 9 + 1), Photographs(90)
+    whole = data.ArraySource({**made.arrays, "image": photographs}, made.info)
+    some = First(whole, limit) if limit else whole
+    pipeline = data.Pipeline(some, 10, 0)
+    assert not photographs.read
+    batches = [pipeline.batch(step) for step in range(pipeline.steps_per_epoch)]
+    assert photographs.read == [10] * len(batches)
+    assert len(batches) == (limit or 90) // 10
+    photographs.read.clear()
+    assert len(list(data.eval_batches(some, 20, process_index=1, process_count=2))) == len(photographs.read)
+    assert set(photographs.read) == {10}
+
+
+class Own:
+    """A user's own source, of which nothing is known but that it is one."""
+
+    def __init__(self, made):
+        self.made, self.info, self.read = made, made.info, []
+
+    def __len__(self):
+        return len(self.made)
+
+    def __getitem__(self, indices):
+        self.read.append(len(indices))
+        return self.made[indices]
+
+
+@pytest.mark.parametrize("count", [7, 8, 20])
+def test_lengths_of_a_users_own_source_are_read_in_blocks(count, monkeypatch):
+    monkeypatch.setattr(buckets, "BLOCK", 8)
+    made = source(np.arange(count) % 9 + 1)
+    own = Own(made)
+    np.testing.assert_array_equal(buckets.every_length(own), made.arrays["length"])
+    assert sum(own.read) == count
+    assert max(own.read) <= 8
+    first, second = data.Pipeline(own, 4, 0), data.Pipeline(made, 4, 0)
+    assert [first.indices(k).tolist() for k in range(9)] == [second.indices(k).tolist() for k in range(9)]
 
 
 def test_an_example_that_no_bucket_holds_is_explained():

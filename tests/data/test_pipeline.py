@@ -4,7 +4,7 @@ from itertools import chain
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cs231n_jax import data
@@ -67,7 +67,6 @@ def test_every_place_is_equally_likely():
     assert np.all(np.abs(firsts - 400) < 5 * np.sqrt(2000 * 0.2 * 0.8))
 
 
-@settings(deadline=None)
 @given(size=sizes, local=st.integers(1, 5), count=processes, shuffle=st.booleans(), seed=st.integers(0, 9))
 def test_resuming_at_any_step_gives_the_rest_of_the_stream(size, local, count, shuffle, seed):
     batch = local * count

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cs231n_jax import optim
 
-few = settings(max_examples=25, deadline=None, derandomize=True)
+few = settings(max_examples=25, derandomize=True)
 RECIPES = {
     "sgd": optim.sgd,
     "momentum": optim.momentum,

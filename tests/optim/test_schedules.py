@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cs231n_jax.optim import ScheduleConfig, schedules
 
 ROOT = Path(__file__).parents[2]
-few = settings(max_examples=30, deadline=None, derandomize=True)
+few = settings(max_examples=30, derandomize=True)
 LONG = jnp.arange(11_000)  # one shape, so that one compilation serves all examples
 ALL = {
     "constant": schedules.constant(0.3),
