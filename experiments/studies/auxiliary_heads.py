@@ -34,7 +34,7 @@ def auxiliary_heads(workdir: Path, quick: bool) -> Result:
     errors over the seeds.
 
     Reference: Szegedy et al. 2015, "Going Deeper with Convolutions", section 5: "we would expect to encourage
-    discrimination in the lower stages, increase the gradient signal that gets propagated back".
+    discrimination in the lower stages in the classifier, increase the gradient signal that gets propagated back".
     """
     plan, count, modules = (PLAN._replace(epochs=1), 1, FEW) if quick else (PLAN, 3, googlenet.MODULES)
     parts, forms = ("stem", *modules), dict(list(FORMS.items())[: 1 if quick else None])

@@ -31,7 +31,8 @@ def depth_degradation(workdir: Path, quick: bool) -> Result:
     momentum 0.9, weight decay 1e-4, a rate of 0.1 divided by 10 after half and three quarters, as in the paper but for
     images and length (there 45,000, and 64,000 updates). Training errors are those of the last weights in inference on
     the images as they are; the curves left are gathered while training, on crops, as in the paper. ± is the standard
-    error over two seeds; a verdict takes the 95 % interval of the paired differences by Student's t.
+    error over two seeds; a verdict takes the 95 % interval of the paired differences by Student's t. Of all nets but
+    resnet56 a third seed is on record; it is not used here.
 
     The trainings, in float32, are hours of work for two CPU cores; on an accelerator they are computed in
     bfloat16. `--runs=plain56_seed1` does one of them alone, so that several commands can share the work. With

@@ -25,6 +25,18 @@ def test_signals_grow_by_doubling_by_one_a_block_or_not_at_all():
     for depth, published in one_a_block.items():
         assert growth[residual_at_init.PRE][depth - 1] == pytest.approx(published, rel=0.06)
     assert 0.5 < growth[residual_at_init.PLAIN][19] < 2  # 0.85 in the one draw
+    for depth, expected in after_an_addition_and_relu(20).items():
+        assert growth[residual_at_init.POST][depth - 1] == pytest.approx(expected, rel=0.06)
+
+
+def after_an_addition_and_relu(depth):
+    """Of one unit x ← relu(x + z) whose branch z is drawn from N(0, 1), as batch norm leaves it."""
+    random = np.random.default_rng(0)
+    x, found = random.standard_normal(100_000), {}
+    for block in range(1, depth + 1):
+        x = np.maximum(x + random.standard_normal(len(x)), 0)
+        found[block] = (x**2).mean()
+    return found
 
 
 def test_branches_that_start_as_zero_change_nothing():
