@@ -35,10 +35,11 @@ def alexnet_stem(workdir: Path, quick: bool) -> Result:
 
     The first convolution (96 filters), the 3×3 pooling with stride 2 and the second convolution (256 filters of 5×5,
     one group) of three networks on images of 227×227: AlexNet as published, the same with 7×7 filters, and its
-    successor of Zeiler and Fergus with 7×7 filters and stride 2, whose second convolution has stride 2. Sizes,
-    parameters and multiply-adds come from the shapes of the package's layers, those of the first row also from its
-    `alexnet`. Receptive fields are measured by gradients on chains with one filter a layer, which see the same, and
-    stand beside 1 + Σ (k − 1) · strides.
+    successor of Zeiler and Fergus with 7×7 filters and stride 2, whose second convolution has stride 2 (in their paper
+    images have 224×224 pixels and the first outputs 110×110, not 112×112). Sizes, parameters and multiply-adds come
+    from the shapes of the package's layers, those of the first row also from its `alexnet`. Receptive fields are
+    measured by gradients on chains with one filter a layer, which see the same, and stand beside
+    1 + Σ (k − 1) · strides.
 
     Reference: Krizhevsky, Sutskever, Hinton 2012, section 3.5; Zeiler, Fergus 2014, "Visualizing and Understanding
     Convolutional Networks", figure 3 and section 4.1.
