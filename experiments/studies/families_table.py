@@ -84,7 +84,7 @@ def families_table(workdir: Path, quick: bool) -> Result:
     """Which family of convolutional nets does best with the same images and the same ten minutes?
 
     The first 10,000 training images of CIFAR-10, pad-4 crops and flips, batches of 128; a small variant of each family,
-    narrowed where an epoch of the published one takes more than ten minutes on two cores. Each has the optimizer of its
+    narrowed where an epoch of the published one takes more than 5 minutes on two cores. Each has the optimizer of its
     family's config, its rate warmed up over the first tenth and then falling by half a cosine. How many updates ten
     minutes are follows from the processor time of one (median of ten, compilation apart, of all threads, so that other
     work on the machine does not count): 1,200 seconds of the processor are ten minutes of two cores. All seeds of a
