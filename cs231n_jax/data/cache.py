@@ -2,10 +2,10 @@
 
 An entry is a directory with one .npy file per array and meta.json. It is found by a quick key: names, sizes and times
 of the files it was made from (a file changed in place with neither of these changed goes unnoticed). It appears all
-at once by a rename, so a process killed while it writes leaves nothing that looks finished. Features, which take long,
-are marked once a minute and where they are interrupted; the next call goes on from the mark, if the bytes up to it are
-what they were. A lock that dies with its process keeps two processes from doing the work twice; without locks (some
-network disks) they only waste it.
+at once by a rename, so a process killed while it writes leaves nothing that looks finished. Pictures and features,
+which take long, are marked once a minute and where they are interrupted; the next call goes on from the mark, if the
+bytes up to it are what they were. A lock that dies with its process keeps two processes from doing the work twice;
+without locks (some network disks) they only waste it.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ from typing import IO
 import numpy as np
 
 from cs231n_jax.data.base import ArraySource, Info, PixelStatistics, combine
-from cs231n_jax.data.progress import Progress
+from cs231n_jax.data.progress import Progress, look
 
 FORMAT = 1
 MARK, MARK_EVERY = "begun.json", 60.0  # seconds
 WAIT = 0.2  # seconds between two looks at a lock
-BLOCK = 2**24  # bytes that are read at once
+BLOCK = 2**24  # bytes that are read at once, in whole examples
+PIXELS = "image", "video"
 
 Chunk = dict[str, np.ndarray]
 
@@ -49,8 +50,8 @@ class Decoded:
         chunks: {"image": uint8 [n, H, W, C], "label": int32 [n]} in order, together N examples; made as they are read.
             Of clips {"video": uint8 [n, T, H, W, C], "label": int32 [n], "frame_label": int32 [n, T]}. Without labels
             there are no classes; of images that are no bytes, but features, there is no mean and no std. Features of
-            several stages have their names as keys. Of features it may be a function of n that gives the chunks from
-            example n on: what a call has made when it is interrupted is then continued by the next.
+            several stages have their names as keys. It may be a function of n that gives the chunks from example n
+            on, where one begins: what a call has made when it is interrupted is then continued by the next.
         doing: what a person is told while they are made.
     """
 
@@ -178,6 +179,7 @@ def _lock(entry: Path, waits: Callable[[], None]) -> Iterator[bool]:
                 print(f"waiting for another process that makes {entry.name}", file=sys.stderr)
                 while not _locked(handle):
                     waits()
+                    look()
                     time.sleep(WAIT)
         except OSError:
             yield False
@@ -227,6 +229,7 @@ def _fill(writer: _Writer, decoded: Decoded, progress: Progress, keeps: bool) ->
         for chunk in decoded.chunks(writer.count) if callable(decoded.chunks) else decoded.chunks:
             writer.add(chunk)
             progress.show(writer.count)
+            look()
             if keeps and time.monotonic() - marked > MARK_EVERY:
                 writer.mark()
                 marked = time.monotonic()
@@ -282,7 +285,7 @@ class _Writer:
                 print(f"what was begun in {self._part} is damaged ({error}); making it again", file=sys.stderr)
                 mark.unlink()
                 self.__exit__()
-                self._files, self._hashes, self._forms = {}, {}, {}
+                self._files, self._hashes, self._forms, self._statistics = {}, {}, {}, PixelStatistics()
         return self
 
     def __exit__(self, *_) -> None:
@@ -303,10 +306,12 @@ class _Writer:
                     )
                 self._files[key].write(array.data)
                 self._hashes[key].update(array.data)
-        pixels = next((chunk[key] for key in ("image", "video") if key in chunk), next(iter(chunk.values())))
-        if pixels.dtype == np.uint8:
-            self._statistics.add(pixels)
-        self.count += len(pixels)
+                self._count_pixels(key, array)
+        self.count += len(next(iter(chunk.values())))
+
+    def _count_pixels(self, key: str, array: np.ndarray) -> None:
+        if key in PIXELS and array.dtype == np.uint8:
+            self._statistics.add(array)
 
     def _check_labels(self, labels: np.ndarray) -> None:
         classes = len(self._decoded.classes)
@@ -356,8 +361,10 @@ class _Writer:
             each = math.prod(shape) * np.dtype(dtype).itemsize
             if whole != (self._decoded.length, *shape) or size != file.tell() + begun["count"] * each:
                 raise ValueError(f"{key}.npy holds another array")
-            while block := file.read(min(BLOCK, size - file.tell())):
+            at_once = max(BLOCK // each, 1) * each
+            while block := file.read(min(at_once, size - file.tell())):
                 self._hashes[key].update(block)
+                self._count_pixels(key, np.frombuffer(block, dtype).reshape(-1, *shape))
             if self._hashes[key].hexdigest() != digest:
                 raise ValueError(f"{key}.npy has other bytes")
             file.truncate(size)

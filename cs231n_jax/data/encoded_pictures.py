@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -15,23 +15,25 @@ from cs231n_jax.data.pictured import Pictures
 FORM = ("whole", "damaged")  # of a picture in the cache
 
 
-def decoded(name: str, split: str, length: int, chunks: Iterable[list[bytes]], side: int) -> cache.Decoded:
+def decoded(
+    name: str, split: str, length: int, chunks: Callable[[int], Iterable[list[bytes]]], side: int
+) -> cache.Decoded:
     """What the cache keeps of the pictures of a split: uint8 [n, H, W, 3], and which are damaged as their labels.
 
     Args:
         name: of the data set, for messages.
         split: its split.
         length: how many pictures.
-        chunks: their bytes, in order.
+        chunks: their bytes in order, from picture n on.
         side: they are cut to a centred square and resized to this; 0: they must be of one size.
 
     Raises:
         ValueError: while chunks are read: the pictures differ in size, or none of the first chunk can be decoded.
     """
 
-    def arrays() -> Iterator[dict[str, np.ndarray]]:
+    def arrays(first: int) -> Iterator[dict[str, np.ndarray]]:
         shape: tuple[int, ...] = ()
-        for chunk in chunks:
+        for chunk in chunks(first):
             images = [_image(encoded, side) for encoded in chunk]
             shapes = {image.shape for image in images if image is not None} | ({shape} if shape else set())
             if len(shapes) > 1:
@@ -39,13 +41,13 @@ def decoded(name: str, split: str, length: int, chunks: Iterable[list[bytes]], s
                     f"the images of {name} differ in size; set data.image_size to the size they should get"
                 )
             if not shapes:
-                raise ValueError(f"none of the first {len(images)} pictures of {name} {split} can be decoded")
+                raise ValueError(f"none of {len(images)} pictures of {name} {split} from {first} on can be decoded")
             (shape,) = shapes
             damaged = np.array([image is None for image in images], np.int32)
             black = np.zeros(shape, np.uint8)
             yield {"image": np.stack([black if image is None else image for image in images]), "label": damaged}
 
-    return cache.Decoded(length, FORM, arrays())
+    return cache.Decoded(length, FORM, arrays)
 
 
 def together(source: ArraySource, training: ArraySource) -> Pictures:

@@ -140,11 +140,11 @@ def _decode_npz(path: Path, splits: dict[str, tuple[str, str]], split: str) -> c
     if not len(images):
         raise ValueError(f"{path} has too few images to hold out one in {HELD_OUT}; add some, or x_test and y_test")
 
-    def chunks() -> Iterator[dict[str, np.ndarray]]:
-        for start in range(0, len(images), CHUNK):
+    def chunks(first: int) -> Iterator[dict[str, np.ndarray]]:
+        for start in range(first, len(images), CHUNK):
             yield {"image": images[start : start + CHUNK], "label": labels[start : start + CHUNK]}
 
-    return cache.Decoded(len(images), tuple(names), chunks())
+    return cache.Decoded(len(images), tuple(names), chunks)
 
 
 def _checked(path: Path, image_key: str, images: np.ndarray, label_key: str, labels: np.ndarray) -> np.ndarray:
@@ -199,9 +199,9 @@ def _decode_folder(files: list[tuple[Path, int]], classes: tuple[str, ...], size
     modes = {_mode(path) for path, _ in files}
     mode = "L" if modes <= GREY else "RGB"
 
-    def chunks() -> Iterator[dict[str, np.ndarray]]:
+    def chunks(begun: int) -> Iterator[dict[str, np.ndarray]]:
         first = None
-        for start in range(0, len(files), CHUNK):
+        for start in range(begun, len(files), CHUNK):
             images, labels = [], []
             for path, label in files[start : start + CHUNK]:
                 image = fit(_read(path, mode), size)
@@ -215,7 +215,7 @@ def _decode_folder(files: list[tuple[Path, int]], classes: tuple[str, ...], size
                 labels.append(label)
             yield {"image": np.stack(images), "label": np.array(labels, np.int32)}
 
-    return cache.Decoded(len(files), classes, chunks())
+    return cache.Decoded(len(files), classes, chunks)
 
 
 def _mode(path: Path) -> str:

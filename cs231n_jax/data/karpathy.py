@@ -120,11 +120,11 @@ def _pictures(config: DataConfig, path: Path, split: str, some: list[Picture]) -
         ) from None
     key = ["karpathy", VERSION, split, config.image_size, str(folder.resolve()), [each.path for each in some], stamps]
 
-    def chunks() -> Iterator[list[bytes]]:
-        for start in range(0, len(places), CHUNK):
+    def chunks(first: int) -> Iterator[list[bytes]]:
+        for start in range(first, len(places), CHUNK):
             yield [place.read_bytes() for place in places[start : start + CHUNK]]
 
     def decode() -> cache.Decoded:
-        return encoded_pictures.decoded(config.name, split, len(places), chunks(), config.image_size)
+        return encoded_pictures.decoded(config.name, split, len(places), chunks, config.image_size)
 
     return cache.open_cached(config.name, split, key, decode)

@@ -1,7 +1,27 @@
-"""How far the making of a data cache is, on stderr."""
+"""How far the making of a data cache is, on stderr, and whether it is to end before it is done."""
 
+import contextlib
+import contextvars
 import sys
 import time
+from collections.abc import Callable, Iterator
+
+_WATCH: contextvars.ContextVar[Callable[[], None]] = contextvars.ContextVar("watch", default=lambda: None)
+
+
+@contextlib.contextmanager
+def watched(watch: Callable[[], None]) -> Iterator[None]:
+    """Inside, whatever makes a data cache calls `watch` between two chunks of it; what that raises ends the work."""
+    token = _WATCH.set(watch)
+    try:
+        yield
+    finally:
+        _WATCH.reset(token)
+
+
+def look() -> None:
+    """Call what `watched` was given, if anything."""
+    _WATCH.get()()
 
 
 class Progress:

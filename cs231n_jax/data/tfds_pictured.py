@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +58,17 @@ def _pictures(config: DataConfig, directory: Path, split: str) -> ArraySource:
 
 def _decode(config: DataConfig, directory: Path, split: str) -> cache.Decoded:
     length, chunks = tfds_source.undecoded(directory, split)
-    encoded = ([record["image"] for record in chunk] for chunk in chunks)
+
+    def encoded(first: int) -> Iterator[list[bytes]]:
+        return ([record["image"] for record in chunk] for chunk in chunks(first))
+
     return encoded_pictures.decoded(config.name, split, length, encoded, config.image_size)
 
 
 def _texts(directory: Path, split: str) -> list[list[Any]]:
     """By picture its captions, or what is asked about it."""
     _, chunks = tfds_source.undecoded(directory, split)
-    return [_said(record) for chunk in chunks for record in chunk]
+    return [_said(record) for chunk in chunks(0) for record in chunk]
 
 
 def _said(record: dict[str, Any]) -> list[Any]:

@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,21 +86,21 @@ def read(directory: Path, split: str) -> tuple[Any, list[dict[str, Any]]]:
         return builder.info.features, list(records.__getitems__(list(range(len(records)))))
 
 
-def undecoded(directory: Path, split: str) -> tuple[int, Iterator[list[dict[str, Any]]]]:
-    """(the number of records of a split, the records in chunks); their images are the bytes that were stored."""
+def undecoded(directory: Path, split: str) -> tuple[int, Callable[[int], Iterator[list[dict[str, Any]]]]]:
+    """(the number of records of a split, those from number n on in chunks); their images are the stored bytes."""
     with _quiet():
         import tensorflow_datasets as tfds
 
         builder: Any = tfds.builder_from_directory(str(directory))
         records = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
 
-    def chunks() -> Iterator[list[dict[str, Any]]]:
-        for start in range(0, len(records), CHUNK["image"]):
+    def chunks(first: int) -> Iterator[list[dict[str, Any]]]:
+        for start in range(first, len(records), CHUNK["image"]):
             with _quiet():
                 some = list(records.__getitems__(list(range(start, min(start + CHUNK["image"], len(records))))))
             yield some
 
-    return len(records), chunks()
+    return len(records), chunks
 
 
 def _decode(config: DataConfig, directory: Path, split: str) -> cache.Decoded:
@@ -118,9 +118,9 @@ def _decode(config: DataConfig, directory: Path, split: str) -> cache.Decoded:
         records = builder.as_data_source(split, decoders={"video": Frames(config.frames)} if kind == "video" else None)
         names = tuple(features["label"].names)
 
-    def chunks() -> Iterator[dict[str, np.ndarray]]:
+    def chunks(first: int) -> Iterator[dict[str, np.ndarray]]:
         seen: set[tuple[int, ...]] = set()
-        for start in range(0, len(records), CHUNK[kind]):
+        for start in range(first, len(records), CHUNK[kind]):
             wanted = list(range(start, min(start + CHUNK[kind], len(records))))
             try:
                 with _quiet():
@@ -137,7 +137,7 @@ def _decode(config: DataConfig, directory: Path, split: str) -> cache.Decoded:
             frames = {"frame_label": np.repeat(labels[:, None], len(images[0]), axis=1)} if kind == "video" else {}
             yield {kind: np.stack(images), "label": labels, **frames}
 
-    return cache.Decoded(len(records), names, chunks())
+    return cache.Decoded(len(records), names, chunks)
 
 
 def _damaged(records: Any, wanted: list[int], kind: str) -> str:

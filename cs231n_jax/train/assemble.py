@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from cs231n_jax.config import Config
-from cs231n_jax.data import Pipeline, Source, open_source
+from cs231n_jax.data import Pipeline, Source, open_source, progress
 from cs231n_jax.data.buckets import crop
 from cs231n_jax.models import Precision
 from cs231n_jax.models.base import stage_of
@@ -21,6 +21,7 @@ from cs231n_jax.optim.schedules import duration
 from cs231n_jax.tasks import registry
 from cs231n_jax.tasks.base import Task
 from cs231n_jax.train import encoder, initial, sharding, state
+from cs231n_jax.train.signals import Interrupted
 from cs231n_jax.train.snapshots import SnapshotConfig
 from cs231n_jax.typing import Schedule
 
@@ -121,23 +122,29 @@ def assemble(config: Config, should_stop: Callable[[], bool] = encoder.never) ->
 
     Args:
         config: the run.
-        should_stop: looked at while the features of an encoder are computed.
+        should_stop: looked at while pictures are decoded and the features of an encoder are computed.
 
     Raises:
         ValueError: the config cannot run; the message says which field and why.
         FileNotFoundError: the data is not there.
-        Interrupted: `should_stop` said so; the features so far are kept.
+        Interrupted: `should_stop` said so; pictures and features so far are kept.
     """
     config.validate()
     if config.model.dtype is Precision.FLOAT64 and jnp.zeros((), float).dtype != jnp.float64:
         raise ValueError("model.dtype=float64 needs 64-bit jax: jax.config.update('jax_enable_x64', True) comes first")
     eyes = encoder.build(config.encoder, config.data, should_stop)
-    train_source, eval_source = (open_source(config.data, part) for part in ("train", "eval"))
+    with progress.watched(lambda: _may_go_on(should_stop)):
+        train_source, eval_source = (open_source(config.data, part) for part in ("train", "eval"))
     if eyes is None:
         return _assembled(config, train_source, eval_source)
     blank = _assembled(config, eyes.blank(train_source), eyes.blank(eval_source))
     blank.task.shapes(blank.batch_shapes)  # what is wrong with the rest of the config is told before hours of work
     return _assembled(config, eyes(train_source), eyes(eval_source, train_source))
+
+
+def _may_go_on(should_stop: Callable[[], bool]) -> None:
+    if should_stop():
+        raise Interrupted("interrupted while pictures were decoded; those that are done are kept")
 
 
 def _assembled(config: Config, train_source: Source, eval_source: Source) -> Assembly:
