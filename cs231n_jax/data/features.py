@@ -44,11 +44,11 @@ class Kept:
     Args:
         array: float16 or float32 [I, …, D], mapped into memory.
         scale: a factor for all.
-        middle: what is taken from each first, float32 [D].
+        mean: what is taken from each first, float32 [D].
     """
 
-    def __init__(self, array: np.ndarray, scale: float, middle: np.ndarray | None = None):
-        self.array, self.scale, self.middle = array, np.float32(scale), middle
+    def __init__(self, array: np.ndarray, scale: float, mean: np.ndarray | None = None):
+        self.array, self.scale, self.mean = array, np.float32(scale), mean
         self.shape, self.dtype = array.shape, np.dtype(np.float32)
 
     def __len__(self) -> int:
@@ -56,10 +56,10 @@ class Kept:
 
     def __getitem__(self, which: Any) -> np.ndarray:
         taken = self.array[which].astype(np.float32)
-        return (taken if self.middle is None else taken - self.middle) * self.scale
+        return (taken if self.mean is None else taken - self.mean) * self.scale
 
 
-def middle(array: np.ndarray) -> np.ndarray:
+def mean(array: np.ndarray) -> np.ndarray:
     """The mean over pictures and places of features [I, …, D]: float32 [D], summed in float64."""
     others = tuple(range(array.ndim - 1))
     sums = (array[i : i + BLOCK].sum(others, dtype=np.float64) for i in range(0, len(array), BLOCK))

@@ -205,11 +205,9 @@ class Stage(Encoder):
             training: the training split, which the mean is that of; by default `source` is it.
         """
         array, mark = self._cached(source)
-        middle = self._middle(training or source)
-        told = "" if middle is None else f" {hashlib.sha256(middle.tobytes()).hexdigest()}"
-        return features.put(
-            source, features.Kept(array, self.config.scale, middle), f"{mark} {self.config.scale}{told}"
-        )
+        mean = self._mean(training or source)
+        told = "" if mean is None else f" {hashlib.sha256(mean.tobytes()).hexdigest()}"
+        return features.put(source, features.Kept(array, self.config.scale, mean), f"{mark} {self.config.scale}{told}")
 
     def blank(self, source: Source) -> Source:
         """The same source with zeros for images, in the shape of the features: to see early what does not fit."""
@@ -228,7 +226,7 @@ class Stage(Encoder):
         params, state, _ = self.fitted(images.shape[1:])
         chunks = self.computed(images, (params, state), self.data.statistics(training.info), self._chosen)
         found = np.concatenate([self._kept(chunk["image"]) for chunk in chunks])
-        return features.Kept(found, self.config.scale, self._middle(training))[:]
+        return features.Kept(found, self.config.scale, self._mean(training))[:]
 
     def _cached(self, source: Source) -> tuple[np.ndarray, str]:
         """The features as they are kept, and the mark of what they are."""
@@ -250,9 +248,9 @@ class Stage(Encoder):
         kept = cache.open_cached(name, source.info.split, [mark, content], lambda: decoded, self.waiting)
         return kept.arrays["image"], mark
 
-    def _middle(self, training: Source) -> np.ndarray | None:
+    def _mean(self, training: Source) -> np.ndarray | None:
         """What is taken from features, [D], if anything is."""
-        return features.middle(self._cached(training)[0]) if self.config.centered else None
+        return features.mean(self._cached(training)[0]) if self.config.centered else None
 
     @property
     def _dtype(self) -> np.dtype:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from cs231n_jax.config import Config
-from cs231n_jax.data import files, open_source
+from cs231n_jax.data import features, files, open_source
 from cs231n_jax.tasks.generation import Inputs
 from cs231n_jax.train import encoder
 
@@ -22,13 +22,16 @@ def looked_at(
         should_stop: looked at before each batch of pictures.
 
     Raises:
-        ValueError: there is no encoder, or a file is no picture or of another shape.
+        ValueError: there is no encoder, no file, or one is no picture or of another shape.
         Interrupted: `should_stop` said so.
     """
     eyes = encoder.build(config.encoder, config.data, should_stop)
     if eyes is None:
         raise ValueError("this run looks at pictures itself and has no encoder: let its task read the files")
+    if not paths:
+        raise ValueError("there is nothing to look at: give at least one file with a picture")
     training = open_source(config.data, "train")
-    pictures = np.stack([files.read_image(Path(path), training.info.shapes["image"]) for path in paths])
+    shape = features.images(training).shape[1:]
+    pictures = np.stack([files.read_image(Path(path), shape) for path in paths])
     found = eyes.of_images(pictures, training)
     return pictures, Inputs(lambda which, _: {"image": found[which]}, np.ones(len(paths), np.int64), paths)

@@ -85,9 +85,18 @@ def test_a_picture_of_a_users_own_is_described_as_the_same_one_in_a_split(workdi
 
 def test_what_is_no_picture_is_refused_by_its_name(workdir):
     (workdir / "photo.png").write_text("no picture")
-    for config, message in ((captions(workdir), "photo.png"), (Config(), "let its task read the files")):
-        with pytest.raises(ValueError, match=message):
-            own_pictures.looked_at(config, [str(workdir / "photo.png")])
+    texts = captions(workdir)
+    texts.data.name = "sentiment_grammar:40"
+    for config, paths, message in (
+        (captions(workdir), ["photo.png"], "photo.png cannot be read as an image"),
+        (captions(workdir), ["nothing.png"], "nothing.png cannot be read as an image .*No such file"),
+        (captions(workdir), [], "nothing to look at: give at least one file"),
+        (texts, ["photo.png"], "has token, length, label and no pictures for a network to look at"),
+        (Config(), ["photo.png"], "let its task read the files"),
+    ):
+        with pytest.raises(ValueError, match=message) as refusal:
+            own_pictures.looked_at(config, [str(workdir / path) for path in paths])
+        assert "\n" not in str(refusal.value)
     with pytest.raises(ValueError, match="reads features of an encoder, and photo"):
         assemble(captions(workdir)).task.generation().read("photo.png")
 
