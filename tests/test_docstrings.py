@@ -9,8 +9,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "cs231n_jax"
 FILES = sorted(path for part in ("ops", "optim") for path in (PACKAGE / part).glob("*.py"))
 # Files of parts that the public functions are put together from: no method that somebody published.
-PARTS = {"attentive_loop", "base", "buffers", "cells", "conv_cpu", "leaves", "masking", "pixels", "precision"}
-PARTS |= {"time_loop", "turned_loop", "window"}
+PARTS = {"attentive_loop", "base", "buffers", "cells", "conv_cpu", "leaves", "masking", "pixels", "platform"}
+PARTS |= {"precision", "time_loop", "turned_loop", "window"}
 # What everybody computes alike, or what is ours and has nothing to be compared with.
 PLAIN = {
     *("activations.sigmoid", "activations.tanh", "activations.get", "gaussian.get", "gaussian.identity"),

@@ -28,8 +28,8 @@ caption, every token right (277 s on 2 CPU cores shared with much other work, wi
 are not centred (--config.encoder.centered=False) it stays at 0.347 nats a token, about ln 50 a caption: it knows all
 captions but not whose they are. assignment_rnn 0.0212 nats a token, 0.26 a caption, every token right (98 s): the
 assignment's 0.1 is not reached, while its rate falls to 4e-4. Larger features help some of the way: with
---config.encoder.scale=0.35, 0.5 and 1 it is 0.0108, 0.0103 and 0.0181 nats a token, 0.13, 0.12 and 0.22 a caption
-(12 to 17 s of processor time each on 2 such cores, seed 0).
+--config.encoder.scale=0.25, 0.35, 0.5 and 1 it is 0.0096, 0.0108, 0.0103 and 0.0181 nats a token, 0.116, 0.130, 0.124
+and 0.219 a caption (11 to 17 s of processor time each on 2 such cores, seed 0).
 """
 
 from cs231n_jax.config import Config, TrainConfig
