@@ -132,7 +132,7 @@ def embedded(module: nn.Module, name: str, tokens: Array, entries: int, features
     if module.is_initializing():
         declare(module, {name: spec})
         return jnp.zeros((*tokens.shape, features))
-    return jnp.take(parameter(module, name, spec), tokens, axis=0, mode="fill")
+    return parameter(module, name, spec).at[tokens].get(mode="fill", wrap_negative_indices=False)
 
 
 def some_tokens(n: int, entries: int) -> Array:

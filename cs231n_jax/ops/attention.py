@@ -84,7 +84,7 @@ def weigh(scores: Float[Array, "n q l"], lengths: Integer[Array, " n"] | None = 
     """
     if lengths is None:
         return jax.nn.softmax(scores, axis=-1)
-    there = lax.broadcasted_iota(lengths.dtype, scores.shape, 2) < lengths[:, None, None]
+    there = lax.broadcasted_iota(jnp.int32, scores.shape, 2) < lengths.astype(jnp.int32)[:, None, None]
     lowest = jnp.full_like(scores, jnp.finfo(scores.dtype).min)
     return jnp.where(there, jax.nn.softmax(jnp.where(there, scores, lowest), axis=-1), jnp.zeros_like(scores))
 

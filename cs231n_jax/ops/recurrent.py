@@ -223,7 +223,8 @@ def _run(
     if lengths is not None:
         if lengths.shape != (n,):
             raise ValueError(f"lengths have shape {lengths.shape}; {n} sequences need [{n}], one length each.")
-        live = lax.broadcasted_iota(lengths.dtype, (steps, n), 0) < lax.broadcast_in_dim(lengths, (steps, n), (1,))
+        ends = lax.broadcast_in_dim(lengths.astype(jnp.int32), (steps, n), (1,))  # int8 could not count all steps
+        live = lax.broadcasted_iota(jnp.int32, (steps, n), 0) < ends
         x = _kept(live, x)
     y, last = _looped(cell, reverse, x, live, weights, tuple(state))
     return jnp.swapaxes(y if live is None else _kept(live, y), 0, 1), last
@@ -245,7 +246,8 @@ def _looked_up(x: Array, weights: time_loop.Weights) -> tuple[Array, time_loop.W
     if into is None or bias is None or not jnp.issubdtype(x.dtype, jnp.integer):
         return x, weights
     rows = into.astype(at_least_float32(into.dtype))
-    return jnp.take(rows + cells.over(bias, rows), x, axis=0, mode="fill"), (None, hidden, None, hidden_bias)
+    rows = rows + cells.over(bias, rows)
+    return rows.at[x].get(mode="fill", wrap_negative_indices=False), (None, hidden, None, hidden_bias)
 
 
 def _kept(live: Array, x: Array) -> Array:

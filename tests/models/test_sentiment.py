@@ -70,6 +70,13 @@ def test_padding_changes_no_score_and_no_gradient(pool, x64):
             np.testing.assert_allclose(b, a, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("embedding", [0, 3])
+def test_a_token_that_does_not_exist_is_not_a_number(embedding, x64):
+    model, params = network(embedding=embedding, layers=1)
+    found = logits(model, params, jnp.array([[0, 8], [0, 9], [0, -1]], jnp.int32), None)
+    np.testing.assert_array_equal(np.isfinite(found).all(-1), [True, False, False])
+
+
 def config_of(**changes):
     options = {"vocabulary": 101, "embedding": 8, "hidden": 16}
     parts = {

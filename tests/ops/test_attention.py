@@ -59,6 +59,11 @@ def test_scores_of_places_that_are_not_there_have_no_influence(x64):
         assert np.array_equal(found, attention.weigh(scores, jnp.asarray(LENGTHS)))
 
 
+def test_lengths_of_a_narrow_type_end_memories_longer_than_it_counts():
+    weights = attention.weigh(jnp.zeros((2, 1, 140)), jnp.array([2, 100], jnp.int8))
+    np.testing.assert_array_equal((weights > 0).sum(-1), [[2], [100]])
+
+
 def test_of_an_empty_memory_nothing_is_read_and_gradients_are_finite(x64):
     lengths = jnp.array([0, 5, 2], jnp.int32)
 

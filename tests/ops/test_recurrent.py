@@ -305,8 +305,15 @@ def test_tokens_in_bfloat16_keep_the_dtypes_of_vectors():
     assert [leaf.dtype for leaf in jax.tree.leaves(gradients)] == [leaf.dtype for leaf in (*weights, *state)]
 
 
-def test_a_token_that_does_not_exist_is_not_a_number():
+def test_lengths_of_a_narrow_type_end_sequences_longer_than_it_counts():
+    x, weights, state = draw("rnn", "float32", n=2, t=140)
+    y, _ = recurrent.rnn(x, weights, state, lengths=jnp.array([0, 3], jnp.int8))
+    np.testing.assert_array_equal(y.any(-1), [[False] * 140, [True] * 3 + [False] * 137])
+
+
+@pytest.mark.parametrize("token", [D, -1, -D])
+def test_a_token_that_does_not_exist_is_not_a_number(token):
     _, weights, state = draw("rnn", "float32")
-    y, _ = recurrent.rnn(jnp.full((N, T), D, jnp.int32).at[:, 0].set(0), weights, state)
+    y, _ = recurrent.rnn(jnp.full((N, T), token, jnp.int32).at[:, 0].set(0), weights, state)
     assert np.isfinite(y[:, 0]).all()
     assert np.isnan(y[:, 1:]).all()
