@@ -19,8 +19,7 @@ PLAIN = {
     *("fractional_pool.max_between", "fractional_pool.output_size", "fractional_pool.steps"),
     *("init.constant", "init.draw", "init.normal", "init.truncated_normal", "init.uniform"),
     *("measure.measure_gradient_norm", "measure.measurements", "penalties.weights", "recurrent.stacked"),
-    *("platform.by_platform", "pool.avg_pool", "pool.global_avg_pool"),
-    *("schedules.constant", "schedules.duration", "schedules.join"),
+    *("pool.avg_pool", "pool.global_avg_pool", "schedules.constant", "schedules.duration", "schedules.join"),
     *("schedules.exponential", "schedules.linear", "schedules.staircase", "schedules.step", "transforms.scale"),
     *("transforms.scale_by_learning_rate", "views.flips", "views.shifts"),
 }
