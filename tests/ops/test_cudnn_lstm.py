@@ -9,7 +9,8 @@ from cs231n_jax.ops import cudnn_lstm as module
 from cs231n_jax.ops import recurrent
 from cs231n_jax.ops.cells import LstmState
 from cs231n_jax.ops.cudnn_lstm import cudnn_layer, cudnn_lstm, pack
-from tests.ops.test_recurrent import D, H, N, T, close, draw, either_way, stack_of
+from tests.ops.test_recurrent import D, H, N, T, close, draw, either_way
+from tests.ops.test_recurrent_torch import stack_of
 
 
 def two_layers(is_both):

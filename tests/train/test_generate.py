@@ -45,7 +45,7 @@ def workdir(tmp_path, monkeypatch):
     record.write_json(tmp_path / "config.json", to_json(Config()))
     for step in (1, 2):
         snapshots.save_weights(tmp_path, step, {"table": step * TABLE}, {}, {})
-    monkeypatch.setattr(generate, "assemble_here", lambda config: SimpleNamespace(task=Bigrams()))
+    monkeypatch.setattr(generate, "assemble_here", lambda config, should_stop: SimpleNamespace(task=Bigrams()))
     return tmp_path
 
 

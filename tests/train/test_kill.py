@@ -187,6 +187,25 @@ def test_signal_in_an_evaluation_then_a_kill(kind, tmp_path):
     assert lines.read_bytes() == (tmp_path / "reference" / "metrics.jsonl").read_bytes()
 
 
+def test_a_killed_text_goes_on_in_the_middle_of_an_epoch_with_its_carry(tmp_path):
+    flags = (*TEXT, "--config.train.steps=4ep", "--config.train.log_every=3", "--config.train.save_every=5")
+    finish(tmp_path / "reference", *flags)
+    workdir = tmp_path / "run"
+    for least in (20, 35):
+        process = start(workdir, *flags)
+        while (snapshots.latest_good(workdir) or 0) < least:
+            assert process.runs
+            time.sleep(0.002)
+        process.send(signal.SIGKILL)
+        process.end()
+        assert snapshots.latest_good(workdir) % 14  # an epoch
+    assert f"continuing from the snapshot at step {snapshots.latest_good(workdir)}" in finish(workdir, *flags)
+    assert (workdir / "metrics.jsonl").read_bytes() == (tmp_path / "reference" / "metrics.jsonl").read_bytes()
+    states = [jax.tree.leaves(whole_state(d, 56)) for d in (tmp_path / "reference", workdir)]
+    assert any(leaf.any() for leaf in jax.tree.leaves(whole_state(workdir, 56)["model_state"]["carry"]))
+    assert [leaf.tobytes() for leaf in states[0]] == [leaf.tobytes() for leaf in states[1]]
+
+
 def handles(process: Started, number: signal.Signals) -> bool:
     """Whether a process has a handler of its own for a signal yet, as the kernel tells."""
     assert process.runs
