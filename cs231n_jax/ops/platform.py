@@ -11,8 +11,8 @@ from cs231n_jax.typing import PyTree
 def by_platform(*operands: PyTree, cpu: Callable[..., PyTree], default: Callable[..., PyTree]) -> PyTree:
     """cpu(*operands) where the program runs on a CPU, default(*operands) elsewhere.
 
-    Where jax's default platform is a CPU, `cpu` is called at once, since `lax.platform_dependent` would trace both: what is
-    lowered there for another platform computes the same, in the formulation for CPUs.
+    Where jax's default platform is a CPU, `cpu` is called at once, since `lax.platform_dependent` would trace both:
+    what is lowered there for another platform computes the same, in the formulation for CPUs.
 
     Args:
         operands: what both are called with.
