@@ -1,5 +1,6 @@
 """Network in Network: convolutions followed by 1×1 convolutions, and a global average in place of hidden layers."""
 
+import math
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -38,11 +39,12 @@ class MlpConv(nn.Module):
     kernel: int
     stride: int
     padding: int
+    std: float  # of the initial weights
 
     @nn.compact
     def __call__(self, x: Array, mode: Mode) -> Array:
         """[N, H, W, C] -> [N, H', W', widths[-1]]."""
-        normal = partial(init.normal, std=0.05)
+        normal = partial(init.normal, std=self.std)
         for i, width in enumerate(self.widths):
             window = (1, 1, 0) if i else (self.kernel, self.stride, self.padding)
             layer = Conv(width, *window, use_bias=True, init=normal, name=f"conv{i + 1}")
@@ -57,6 +59,8 @@ class Nin(Model):
     ImageNet form (of the Caffe model zoo) has four parts and dropout before the last alone.
     Reference: Lin, Chen, Yan 2014, sections 3 and 4 (CIFAR-10 error 10.41 %, with augmentation 8.81 %; CIFAR-100
     35.68 %).
+    Weights begin as N(0, 0.05²), which is the authors' for their widths; `scale` times as wide they begin as
+    N(0, 0.05²/scale), so that signals keep their size. Biases begin at 0.
     Deviation: "pre_logits" is the average of the last part's maps before the last 1×1 convolution.
     """
 
@@ -78,19 +82,20 @@ class Nin(Model):
     def forward(self, x: Array, *, train: bool = False, noise: bool = False) -> dict[str, Array]:
         """stage1, stage2, ..., pre_logits, logits."""
         features, block = {}, self.repeated(MlpConv)
+        std = 0.05 / math.sqrt(self.scale)
         last = self.stages[-1]
         for stage, part in zip(self.stages, LAYOUTS[self.form]):
             mode = self.mode(stage, train, noise)
             if stage == last or (self.form == "cifar" and stage != "stage1"):
                 x = dropout(self, x, self.drop_rate, mode)
             widths = tuple(scaled(width, self.scale) for width in part.widths)
-            x = block(widths, *part[1:], name=stage)(x, mode)
+            x = block(widths, *part[1:], std, name=stage)(x, mode)
             if stage != last:
                 average = self.form == "cifar" and stage == "stage2"
                 x = (pool.avg_pool if average else pool.max_pool)(x, 3, stride=2, ceil_mode=True)
             features[stage] = x
         pre_logits = pool.global_avg_pool(x)
-        maps = Conv(self.num_classes, 1, use_bias=True, init=partial(init.normal, std=0.05), name="head")(x)
+        maps = Conv(self.num_classes, 1, use_bias=True, init=partial(init.normal, std=std), name="head")(x)
         maps = activate(maps, self.mode("head", train, noise), "head_prelu")
         return {**features, "pre_logits": pre_logits, "logits": pool.global_avg_pool(maps)}
 
