@@ -4,9 +4,9 @@
 
 Published test errors (Lin, Chen, Yan 2014, tables 1 and 2): CIFAR-10 10.41 %, with augmentation 8.81 %; CIFAR-100
 35.68 %.
-Recipe (section 4.1, and the authors' settings for Caffe): batches of 128, rate 0.1, momentum 0.9, weight decay 1e-4 but
-not of biases; biases learn at twice the rate, the last 1×1 convolution at a tenth of it; the rate is lowered by 10 twice
-when training stalls; dropout between the parts; images are contrast-normalised and whitened.
+Recipe (section 4.1, and the authors' settings for Caffe): batches of 128, rate 0.1, momentum 0.9, weight decay 1e-4
+but not of biases; biases learn at twice the rate, the last 1×1 convolution at a tenth of it; the rate is lowered by 10
+twice when training stalls; dropout between the parts; images are contrast-normalised and whitened.
 Deviation: divided by 10 after 200 and 230 of 260 epochs; per-channel standardisation; shifts of 4 pixels and flips.
 Ours: not yet run. Half as wide, on 10,000 images: experiments/pinned/families_table.
 """

@@ -55,7 +55,7 @@ FAMILIES = {
     "VGG": Family("vgg11_bn_cifar", lambda: vgg.get_config("vgg11_bn_cifar"), {"width": 32}),
     "Network in Network": Family("nin_cifar", nin.get_config, {"scale": 0.5}),
     "GoogLeNet": Family("googlenet_cifar", googlenet.get_config, {"scale": 0.25}),
-    "SqueezeNet": Family("squeezenet", squeezenet.get_config, {}, 64, rate=0.25),
+    "SqueezeNet": Family("squeezenet", squeezenet.get_config, {}, 64),
     "ResNet": Family("resnet20", cifar10_resnet.get_config, {}),
     "stochastic depth": Family("resnet20", stochastic_depth.get_config, {"depth_drop_rate": 0.5}),
     "wide ResNet": Family("wrn16_4", lambda: wide_resnet.get_config("wrn16_4"), {"width": 8}),
