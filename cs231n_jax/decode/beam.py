@@ -47,7 +47,7 @@ class Hypotheses(NamedTuple):
 class Beams(NamedTuple):
     """The state of a search."""
 
-    tokens: Array  # int32 [N, B, S]: the hypotheses that go on, best first
+    tokens: Array  # int32 [N, B, S]: the hypotheses that go on, best first; before the first token one a row
     log_probs: Array  # [N, B]; −∞ where there is none
     token: Array  # int32 [N, B]: the next to be fed
     carry: Carry  # leaves [N·B, ...]
@@ -104,7 +104,7 @@ def beam_search(
     Reference: Sutskever, Vinyals, Le 2014, "Sequence to Sequence Learning with Neural Networks", section 3.2.
     *Deviation*: the width there shrinks with each hypothesis that ends; here, as in fairseq, B always go on.
     """
-    state = begin(step, carry, prompt, steps, beam, prompt_lengths, stop)
+    state = begin(step, carry, prompt, steps, beam, prompt_lengths, stop, normalise)
     return best(extend(step, state, steps, stop=stop, normalise=normalise), normalise=normalise)
 
 
@@ -116,20 +116,30 @@ def begin(
     beam: int,
     prompt_lengths: Array | None = None,
     stop: int | None = None,
+    normalise: Normalise | None = None,
 ) -> Beams:
-    """The state before the first token; arguments as for `beam_search`."""
+    """The state after the first token, which comes from one hypothesis a row; arguments as for `beam_search`."""
     if beam < 1 or steps < 0:
         raise ValueError(f"beam is {beam} and steps is {steps}; they must be at least 1 and 0")
     carry, token = feed(step, carry, prompt, prompt_lengths)
     n, score = len(prompt), at_least_float32(jax.eval_shape(step, carry, token)[0].dtype)
     tokens, nothing = empty((n, beam, steps), stop), jnp.full((n, beam), -jnp.inf, score)
-    return Beams(
-        tokens=tokens,
-        log_probs=nothing.at[:, 0].set(0),
-        token=jnp.repeat(token[:, None], beam, 1),
-        carry=jax.tree.map(lambda x: jnp.repeat(x, beam, 0), carry),
+    state = Beams(
+        tokens=tokens[:, :1],
+        log_probs=jnp.zeros((n, 1), score),
+        token=token[:, None],
+        carry=carry,
         t=jnp.zeros((), jnp.int32),
         pool=Hypotheses(tokens, jnp.zeros((n, beam), jnp.int32), nothing, nothing, jnp.zeros((n, beam), bool)),
+    )
+    if steps:
+        return _advance(step, state, stop, normalise)
+    widened = jax.tree.map(lambda x: jnp.repeat(x, beam, 0), carry)
+    return state._replace(
+        tokens=tokens,
+        log_probs=nothing.at[:, 0].set(0),
+        token=jnp.repeat(state.token, beam, 1),
+        carry=widened,
     )
 
 
@@ -141,27 +151,36 @@ def extend(
     Arguments but `state` and `until`, which may be traced, as for `beam_search`.
     """
 
-    def advance(state: Beams) -> Beams:
-        n, b, _ = state.tokens.shape
-        logits, carry = step(state.carry, state.token.reshape(n * b))
-        end, v = check_stop(stop, logits), logits.shape[-1]
-        most = min(2 * b, b * v)  # at most B of them are stop tokens
-        ranked, index = likeliest(logits.astype(state.log_probs.dtype), state.log_probs, most)
-        parent, token = index // v, index % v
-        tokens = put(_take(state.tokens, parent), state.t, token)
-        ends = (token == end) & ~state.over()[:, None]
-        log_probs, chosen = largest(jnp.where(token == end, -jnp.inf, ranked), b)
-        rows = jnp.arange(n, dtype=jnp.int32)[:, None] * b + _take(parent, chosen)
-        return Beams(
-            tokens=_take(tokens, chosen),
-            log_probs=log_probs,
-            token=_take(token, chosen),
-            carry=jax.tree.map(lambda x: x[rows.reshape(n * b)], carry),
-            t=state.t + 1,
-            pool=_add(state.pool, tokens[:, :b], ranked[:, :b], ends[:, :b], state.t + 1, normalise),
-        )
+    def goes_on(state: Beams) -> Array:
+        return (state.t < until) & ~state.done()
 
-    return lax.while_loop(lambda state: (state.t < until) & ~state.done(), advance, state)
+    return lax.while_loop(goes_on, lambda state: _advance(step, state, stop, normalise), state)
+
+
+def _advance(step: Step, state: Beams, stop: int | None, normalise: Normalise | None) -> Beams:
+    """One token more: from B hypotheses of a row, or from the one there is at first, to B."""
+    (n, now, _), b = state.tokens.shape, state.pool.tokens.shape[1]
+    logits, carry = step(state.carry, state.token.reshape(n * now))
+    end, v = check_stop(stop, logits), logits.shape[-1]
+    most = min(2 * b, now * v)  # at most B of them are stop tokens
+    ranked, index = likeliest(logits.astype(state.log_probs.dtype), state.log_probs, most)
+    if most < b:  # fewer tokens than hypotheses
+        ranked, index = (
+            jnp.pad(x, ((0, 0), (0, b - most)), constant_values=y) for x, y in ((ranked, -jnp.inf), (index, 0))
+        )
+    parent, token = index // v, index % v
+    tokens = put(_take(state.tokens, parent), state.t, token)
+    ends = (token == end) & ~state.over()[:, None]
+    log_probs, chosen = largest(jnp.where(token == end, -jnp.inf, ranked), b)
+    rows = jnp.arange(n, dtype=jnp.int32)[:, None] * now + _take(parent, chosen)
+    return Beams(
+        tokens=_take(tokens, chosen),
+        log_probs=log_probs,
+        token=_take(token, chosen),
+        carry=jax.tree.map(lambda x: x[rows.reshape(n * b)], carry),
+        t=state.t + 1,
+        pool=_add(state.pool, tokens[:, :b], ranked[:, :b], ends[:, :b], state.t + 1, normalise),
+    )
 
 
 def best(state: Beams, *, normalise: Normalise | None = None) -> Hypotheses:

@@ -16,7 +16,7 @@ from cs231n_jax.models.base import Model, Variant
 from cs231n_jax.models.encoder_decoder import Decoder
 from cs231n_jax.models.layers import Dense, dropout
 from cs231n_jax.models.recurrent_layers import KINDS, CellName, State, WeightsInit, some_tokens
-from cs231n_jax.ops import init
+from cs231n_jax.ops import attention, init
 from cs231n_jax.ops.attention import Memory
 from cs231n_jax.ops.precision import at_least_float32
 from cs231n_jax.typing import Array
@@ -94,8 +94,12 @@ class Captioner(Model):
         return {**({"backbone": places} if "backbone" in self.stages else {}), **features}
 
     def encode(self, x: Array, *, train: bool = False, noise: bool = False) -> tuple[Memory | None, State]:
-        """What stays the same for all steps, nothing without attention; the first state, each part [N, H]."""
-        return self._encoded(self._places(x, train, noise))
+        """What stays the same for all steps, nothing without attention; the first state, each part [N, H].
+
+        The memory has the growth of its keys: steps of a decoder have scores by `additive_of_growth`, not by tanh.
+        """
+        memory, state = self._encoded(self._places(x, train, noise))
+        return memory and memory._replace(growths=attention.growth(memory.keys)), state
 
     def step(
         self, carry: State, token: Array, memory: Memory | None, *, train: bool = False, noise: bool = False

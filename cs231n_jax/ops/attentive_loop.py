@@ -54,14 +54,18 @@ def run(cell: Cell, ahead: Array, weights: Weights, state: State, memory: Memory
         ahead: [T, M, G·H], the products of the inputs, bias added; M = N·B.
         weights: of the rest.
         state: before the first step.
-        memory: of N rows.
+        memory: of N rows. Where it has `growths`, scores are `additive_of_growth`, for decoding: then the derivative is
+            jax's, of all that is kept for it.
 
     Returns:
         h [T, M, H], the contexts [T, M, D] and α [T, M, L] of each step; the last state.
 
     Reference: `attentive.attentive`, whose loop this is.
     """
-    return _run(cell, ahead, weights, state, memory.keys, memory.values, memory.lengths)
+    given = cell, ahead, weights, state, memory.keys, memory.values, memory.lengths
+    if memory.growths is not None:
+        return _forward(*given, memory.growths)[0]
+    return _run(*given)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -72,14 +76,26 @@ def _run(
 
 
 def _forward(
-    cell: Cell, ahead: Array, weights: Weights, first: State, keys: Array, values: Array, lengths: Array | None
+    cell: Cell,
+    ahead: Array,
+    weights: Weights,
+    first: State,
+    keys: Array,
+    values: Array,
+    lengths: Array | None,
+    growths: Array | None = None,
 ) -> tuple:
     rows = ahead.shape[1]
+
+    def scored(query: Array) -> Array:
+        if growths is None:
+            return attention.additive(query, keys, weights.vector)
+        return attention.additive_of_growth(query, growths, weights.vector)
 
     def step(state: State, z: Array) -> tuple[State, tuple[Array, _Step]]:
         h = state[0]
         query = product(h, weights.query).astype(keys.dtype).reshape(len(keys), -1, keys.shape[-1])
-        alpha = attention.weigh(attention.additive(query, keys, weights.vector), lengths)
+        alpha = attention.weigh(scored(query), lengths)
         read = attention.read(alpha, values).reshape(rows, -1)
         beta = _beta(weights, h)
         context = read if beta is None else beta.astype(read.dtype) * read

@@ -22,6 +22,8 @@ State = tuple[Array, ...]  # each [N, H], h first
 # input, hidden, bias, hidden_bias; without input the steps are given what the products would make of it, bias and all
 Weights = tuple[Array | None, Array, Array | None, Array | None]
 
+ALIASED = 2048  # the beginnings of rows of so many numbers, or a multiple, share a few lines of a core's cache
+LINE = 16  # numbers of float32 in such a line
 FEW = 16  # rows below which XLA:CPU's product for one step costs more than its share of one for all
 
 
@@ -129,8 +131,20 @@ def shifted(first: Array, states: Array, reverse: bool = False) -> Array:
 def outer(left: Array, right: Array, like: Array) -> Array:
     """Sum leftᵀ·right over steps and examples: one product."""
     left, right = left.reshape(-1, left.shape[-1]), right.reshape(-1, right.shape[-1])
+    if right.shape[1] % ALIASED:
+        return _contracted(left, right).astype(like.dtype)
+    return by_platform(left, right, cpu=_apart, default=_contracted).astype(like.dtype)
+
+
+def _contracted(left: Array, right: Array) -> Array:
     dtype = at_least_float32(left.dtype)
-    return lax.dot_general(left, right, (((0,), (0,)), ((), ())), preferred_element_type=dtype).astype(like.dtype)
+    return lax.dot_general(left, right, (((0,), (0,)), ((), ())), preferred_element_type=dtype)
+
+
+def _apart(left: Array, right: Array) -> Array:
+    """Return the same sums, from rows longer by a line: XLA:CPU's product packs what it reads column by column."""
+    wider = lax.optimization_barrier(jnp.pad(right, ((0, 0), (0, LINE))))
+    return _contracted(left, wider)[:, : right.shape[1]]
 
 
 def total(d: Array, like: Array) -> Array:

@@ -1,6 +1,7 @@
 """What a residual sum does to the signal of an untrained net, and what a trained one loses with one of its blocks."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ import numpy as np
 from cs231n_jax import models
 from cs231n_jax.models import functional
 from cs231n_jax.ops import activations, init, norm
-from experiments.studies import Result, convolutional_runs, dense_runs, digit_runs, seeds
+from experiments.studies import Result, convolutional_runs, dense_runs, digit_runs, long_runs, seeds
 from experiments.studies.convolutional_runs import Weights
 from experiments.studies.drawing import canvas, save
 
@@ -21,6 +22,9 @@ TOLD = (1, 2, 5, 10, 20)
 CHANCE = 90.0  # percent of errors of who guesses one of ten digits
 HARDLY = 2.0  # points of error that are hardly a loss
 
+WHOLE = "none"  # deleted
+
+Errors = dict[str, np.ndarray]  # deleted block -> test errors in percent [seeds]
 Layer = Callable[[int], Any]  # number of a matrix -> the matrix, He's
 Block = Callable[[Any, Layer], Any]
 
@@ -125,7 +129,7 @@ def residual_at_init(workdir: Path, quick: bool) -> Result:
     are not trained again: ResNet-20 (8, 16, 32 channels) each residual branch in turn; a plain net of twelve
     convolutions of as many channels with batch norm and ReLU, pooled after every fourth (FractalNet-20's deepest
     column alone), each convolution with as many channels out as in. Errors on the 899 test images; ± are standard
-    errors over the seeds.
+    errors over the seeds, and a verdict takes the 95 % interval by Student's t.
 
     Reference: He et al. 2016, "Identity Mappings in Deep Residual Networks"; Veit, Wilber, Belongie 2016, "Residual
     Networks Behave Like Ensembles of Relatively Shallow Networks", section 4.1.
@@ -141,15 +145,13 @@ def residual_at_init(workdir: Path, quick: bool) -> Result:
     left.set(title=f"before training, {draws} draws", xlabel="blocks", ylabel="mean square / that of the input")
     left.legend(fontsize=8)
     nets, plan, count = (QUICK_NETS, PLAN._replace(epochs=2), 1) if quick else (NETS, PLAN, 3)
-    rows = [row for name, net in nets.items() for row in _deleted(name, net, plan, count)]
+    found = {name: _deleted(net, plan, count) for name, net in nets.items()}
+    rows = [row for name, errors in found.items() for row in _rows(name, errors)]
     _draw(right, list(nets), rows)
-    for name in nets:
-        found = [row for row in rows if row["net"] == name]
-        numbers |= {f"{name}: error (%)": found[0]["error (%)"], f"{name}: ± error": found[0]["± error"]}
-        numbers |= {f"{name}: mean error without a block (%)": float(np.mean([r["error (%)"] for r in found[1:]]))}
-        numbers |= {f"{name}: worst error without a block (%)": max(r["error (%)"] for r in found[1:])}
+    for name, errors in found.items():
+        numbers |= {f"{name}: {key}": value for key, value in _summary(errors).items() if np.isfinite(value)}
     path = save(figure, workdir / "residual_at_init.png")
-    return Result(path, numbers, _sentence(numbers, list(nets)), [*_grown_rows(numbers), *rows])
+    return Result(path, numbers, _sentence(numbers, found), [*_grown_rows(numbers), *rows])
 
 
 def growth(block: Block, seed: int) -> np.ndarray:
@@ -176,7 +178,7 @@ def _change_by_zero_branches() -> float:
     return float(jnp.abs(features["stage1"] - features["stem"]).max())
 
 
-def _deleted(name: str, net: Net, plan: dense_runs.Plan, count: int) -> list[dict[str, Any]]:
+def _deleted(net: Net, plan: dense_runs.Plan, count: int) -> Errors:
     """Errors of a trained net as it is, and without each of its blocks."""
     data, model = digit_runs.digits(), models.create(net.model, num_classes=10, **net.options)
     train = convolutional_runs.trainer(model, data, plan, RATE)
@@ -184,13 +186,37 @@ def _deleted(name: str, net: Net, plan: dense_runs.Plan, count: int) -> list[dic
     found: dict[str, list[float]] = {}
     for seed in range(count):
         weights = train(seed).weights
-        found.setdefault("none", []).append(100 * error(weights))
+        found.setdefault(WHOLE, []).append(100 * error(weights))
         for block in net.blocks(weights[0]):
             found.setdefault(block, []).append(100 * error(net.delete(weights, block)))
+    return {block: np.array(errors) for block, errors in found.items()}
+
+
+def _rows(name: str, errors: Errors) -> list[dict[str, Any]]:
     return [
-        {"net": name, "deleted": block, "error (%)": float(np.mean(e)), "± error": seeds.error(np.array(e))}
-        for block, e in found.items()
+        {"net": name, "deleted": block, "error (%)": float(e.mean()), "± error": seeds.error(e)}
+        for block, e in errors.items()
     ]
+
+
+def without_a_block(errors: Errors) -> np.ndarray:
+    """The mean over the blocks of the error without one of them [seeds]."""
+    return np.mean([e for block, e in errors.items() if block != WHOLE], axis=0)
+
+
+def _summary(errors: Errors) -> dict[str, float]:
+    """Means and standard errors over the seeds: whole, without a block, and what that loses."""
+    whole, without = errors[WHOLE], without_a_block(errors)
+    summary = {"worst error without a block (%)": max(e.mean() for block, e in errors.items() if block != WHOLE)}
+    named = {
+        "error (%)": whole,
+        "mean error without a block (%)": without,
+        "points lost without a block": without - whole,
+    }
+    for key, values in named.items():
+        mean, error = long_runs.mean_and_error(values)
+        summary |= {key: mean, f"± {key.removesuffix(' (%)')}": error}
+    return {key: float(value) for key, value in summary.items()}
 
 
 def _grown_rows(numbers: dict[str, float]) -> list[dict[str, Any]]:
@@ -211,29 +237,32 @@ def _draw(axis: Any, nets: Sequence[str], rows: list[dict[str, Any]]) -> None:
     axis.legend(fontsize=8)
 
 
-def _sentence(numbers: dict[str, float], nets: Sequence[str]) -> str:
+def _sentence(numbers: Mapping[str, float], found: Mapping[str, Errors]) -> str:
     def of(name: str, depth: int) -> float:
         return numbers[f"{name}: after block {depth}"]
 
-    residual, plain = nets
+    def spread(name: str, key: str) -> str:
+        error = numbers.get(f"{name}: ± {key.removesuffix(' (%)')}", math.nan)
+        return seeds.told(numbers[f"{name}: {key}"], error, 1).lstrip("+")
+
+    residual, plain = found
     told = [
-        f"{name} goes from {numbers[f'{name}: error (%)']:.1f} to "
-        f"{numbers[f'{name}: mean error without a block (%)']:.1f} % on average, "
-        f"{numbers[f'{name}: worst error without a block (%)']:.1f} % at worst"
-        for name in nets
+        f"{name} goes from {spread(name, 'error (%)')} to {spread(name, 'mean error without a block (%)')} % on "
+        f"average, {numbers[f'{name}: worst error without a block (%)']:.1f} % at worst"
+        for name in found
     ]
-    loss = {name: numbers[f"{name}: mean error without a block (%)"] - numbers[f"{name}: error (%)"] for name in nets}
-    lost = "confirmed" if numbers[f"{plain}: mean error without a block (%)"] > CHANCE - HARDLY * 2 else "refuted"
-    kept = "confirmed" if loss[residual] < HARDLY else "refuted for so few blocks"
-    without = f"without one of its layers only guesses is {lost}, that a residual net hardly misses a block is {kept}"
+    guesses = long_runs.verdict(without_a_block(found[plain]) - (CHANCE - 2 * HARDLY))
+    hardly = long_runs.verdict(HARDLY - (without_a_block(found[residual]) - found[residual][WHOLE]))
+    lost = {name: spread(name, "points lost without a block") for name in found}
     return (
         f"Without normalisation a residual net doubles its signal at every block ({of(BARE, 1):.2f} after one, "
         f"{of(BARE, 10):.0f} after ten, {of(BARE, 20):.2g} after twenty) where a plain one keeps it "
         f"({of(PLAIN, 20):.2f} after twenty); with batch norm before the convolutions it grows by one a block "
         f"({of(PRE, 1):.2f}, {of(PRE, 10):.1f}, {of(PRE, 20):.1f}), after them to {of(POST, 20):.1f}; with one block "
-        f"deleted at test the error of {told[0]}, that of the {told[1]} (guessing: {CHANCE:.0f} %): that a plain "
-        f"net {without}, though it loses {loss[residual]:.1f} points on average where the plain one loses "
-        f"{loss[plain]:.1f}."
+        f"deleted at test the error of {told[0]}, that of the {told[1]} (guessing: {CHANCE:.0f} %): that a plain net "
+        f"without one of its layers only guesses (is within {2 * HARDLY:.0f} points of it) is {guesses}, that a "
+        f"residual net of so few blocks hardly misses one (loses at most {HARDLY:.0f} points) is {hardly}; it loses "
+        f"{lost[residual]} points on average, the plain one {lost[plain]}."
     )
 
 

@@ -186,6 +186,7 @@ def test_reproduce_never_compares_an_old_replay(workdir, tmp_path):
         assert before == {p: p.read_bytes() for p in workdir.iterdir() if p.is_file()}
 
 
+@pytest.mark.slow
 def test_float64_computes_in_float64(tmp_path):
     good("train", f"--workdir={tmp_path / 'run'}", *SHORT, "--config.model.dtype=float64", "--config.train.steps=5")
     _, params, state = snapshots.load(tmp_path / "run")

@@ -123,9 +123,9 @@ def test_published_densenet_files_have_older_names():
 
 
 def test_a_key_given_twice_is_refused():
-    weights = state_dict("resnet18")
+    weights = state_dict("resnet18", width=4)
     with pytest.raises(ValueError, match=r"hold fc.bias twice, once as module.fc.bias"):
-        torchvision.load("resnet18", {**weights, "module.fc.bias": weights["fc.bias"]})
+        torchvision.load("resnet18", {**weights, "module.fc.bias": weights["fc.bias"]}, width=4)
 
 
 @pytest.mark.parametrize(
@@ -167,9 +167,9 @@ def test_counters_of_batches_belong_to_a_batch_norm():
 
 
 def test_export_checks_shapes():
-    params, model_state = torchvision.load("resnet18", state_dict("resnet18"))
+    params, model_state = torchvision.load("resnet18", state_dict("resnet18", width=4), width=4)
     with pytest.raises(ValueError, match=r"params/head/bias has shape \[1000\], .* needs \[5\]"):
-        torchvision.export("resnet18", params, model_state, num_classes=5)
+        torchvision.export("resnet18", params, model_state, width=4, num_classes=5)
 
 
 def test_learned_slopes_have_no_place_in_torch_s_networks():

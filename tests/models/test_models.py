@@ -114,7 +114,7 @@ def test_output_is_finite_logits(row):
     assert len(np.unique(features["logits"])) > 10, "the logits should depend on the image"
 
 
-@compiled_rows(lambda row: row.slow)
+@few_rows
 def test_every_parameter_has_a_gradient_in_inference(row, x64):
     model, *arrays = build(row)
     params, state, x = cast(arrays, jnp.float64)

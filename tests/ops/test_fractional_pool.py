@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import itertools
 import math
 from fractions import Fraction
 
@@ -16,12 +15,22 @@ from jax.test_util import check_grads
 from cs231n_jax.ops import fractional_pool as fractional
 from tests.golden import make_fractional_pool as golden
 from tests.references import pool as reference
+from tests.rows import one_in
 
 pytestmark = pytest.mark.usefixtures("emitters")
 PAIRS = [(size, out) for size in range(3, 41) for out in range(1, size) if size < 2 * out]
 KINDS = {"disjoint": False, "overlapping": True}
 POOL = jax.jit(fractional.fractional_max_pool, static_argnames=("ratio", "size", "overlapping", "sequence", "draw"))
-CASES = list(itertools.product(KINDS.values(), ("random", "pseudorandom"), ("batch", "row")))
+CASES = [  # in every other row any two meet in each way
+    (False, "random", "batch"),
+    (False, "random", "row"),
+    (False, "pseudorandom", "row"),
+    (False, "pseudorandom", "batch"),
+    (True, "random", "row"),
+    (True, "random", "batch"),
+    (True, "pseudorandom", "batch"),
+    (True, "pseudorandom", "row"),
+]
 
 
 def draw(size, dtype="float64", ties=False, n=3):
@@ -135,20 +144,22 @@ def test_pseudorandom_sequences_have_the_frequencies_of_a_uniform_u():
 # --- the operator ---
 
 
-@pytest.mark.parametrize(("overlapping", "sequence", "each"), CASES)
-@pytest.mark.parametrize("ties", [False, True])
-def test_maxima_and_gradients(overlapping, sequence, each, ties, x64):
-    x, key, size = draw((13, 10), ties=ties), jax.random.key(3), (9, 6)
+@pytest.mark.parametrize(("overlapping", "sequence", "each"), one_in(2, CASES))
+def test_maxima_and_gradients(overlapping, sequence, each, x64):
+    key, size = jax.random.key(3), (9, 6)
     options = {"size": size, "overlapping": overlapping, "sequence": sequence, "draw": each}
-    borders = drawn_borders(key, x, size, overlapping, sequence, each)
-    y, pull = jax.vjp(jax.jit(lambda x: fractional.fractional_max_pool(key, x, **options)), x)
-    np.testing.assert_array_equal(y, reference.fractional_max_pool(np.asarray(x), *borders, overlapping))
-    dy = jnp.asarray(np.random.default_rng(1).standard_normal(y.shape))
-    expected = reference.fractional_max_pool_gradient(np.asarray(x), dy, *borders, overlapping)
-    np.testing.assert_allclose(pull(dy)[0], expected, rtol=0, atol=1e-14)
+    borders = drawn_borders(key, draw((13, 10)), size, overlapping, sequence, each)
+    pool = jax.jit(lambda x: fractional.fractional_max_pool(key, x, **options))
+    pulled = jax.jit(lambda x, dy: jax.vjp(pool, x)[1](dy)[0])
+    for x in (draw((13, 10)), draw((13, 10), ties=True)):
+        y = pool(x)
+        np.testing.assert_array_equal(y, reference.fractional_max_pool(np.asarray(x), *borders, overlapping))
+        dy = jnp.asarray(np.random.default_rng(1).standard_normal(y.shape))
+        expected = reference.fractional_max_pool_gradient(np.asarray(x), dy, *borders, overlapping)
+        np.testing.assert_allclose(pulled(x, dy), expected, rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize(("overlapping", "sequence", "each"), CASES)
+@pytest.mark.parametrize(("overlapping", "sequence", "each"), one_in(4, CASES))
 def test_gradients_against_central_differences(overlapping, sequence, each, x64):
     options = {"overlapping": overlapping, "sequence": sequence, "draw": each}
     jitted = jax.jit(lambda x: fractional.fractional_max_pool(jax.random.key(2), x, 1.5, **options))

@@ -13,6 +13,7 @@ from jax.test_util import check_grads
 from cs231n_jax.ops import pool
 from cs231n_jax.ops.window import padding_pairs, pair
 from tests.references import pool as reference
+from tests.rows import one_in
 
 # image [h, w], window, stride, padding
 WINDOWS = [
@@ -64,7 +65,7 @@ def test_the_first_of_equal_maxima_takes_the_gradient(size, window, stride, padd
     np.testing.assert_allclose(jax.vjp(jax.jit(function), x)[1](dy)[0], expected, rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize(("size", "window", "stride", "padding"), WINDOWS)
+@pytest.mark.parametrize(("size", "window", "stride", "padding"), one_in(4, WINDOWS))
 @pytest.mark.parametrize("function", [pool.max_pool, pool.avg_pool])
 def test_gradients_against_central_differences(function, size, window, stride, padding, x64):
     jitted = jax.jit(functools.partial(function, window=window, stride=stride, padding=padding))

@@ -11,6 +11,7 @@ from jax.test_util import check_grads
 from cs231n_jax.ops import cells, recurrent, time_loop
 from cs231n_jax.ops.cells import GruWeights, LstmState, Weights
 from tests.references import recurrent as reference
+from tests.rows import one_in
 
 N, T, D, H = 3, 5, 4, 6
 MANY = time_loop.FEW  # a batch for which the inputs are multiplied in the loop
@@ -163,7 +164,7 @@ def test_gradients_are_those_of_a_plain_scan(cell, reverse, is_padded, n, x64):
 
 
 @every_cell
-@every_form
+@pytest.mark.parametrize(("reverse", "is_padded", "n"), one_in(4, FORMS[::-1]))
 def test_gradients_are_central_differences(cell, reverse, is_padded, n, x64):
     layer = ours(cell, lengths_of(n) if is_padded else None, reverse)
     check_grads(jax.jit(layer), draw(cell, n=n, scale=0.5), order=1, modes=["rev"], eps=1e-5, atol=1e-8, rtol=1e-8)

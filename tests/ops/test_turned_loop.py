@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
@@ -100,3 +101,23 @@ def test_a_batch_over_devices_is_the_same(always):
 def test_it_is_bound_to_batches_that_the_other_loop_multiplies_in_the_loop():
     assert turned_loop.VECTOR >= time_loop.FEW
     assert N % turned_loop.VECTOR
+
+
+@pytest.mark.parametrize("width", [time_loop.ALIASED - 1, time_loop.ALIASED, 2 * time_loop.ALIASED])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_a_product_over_all_steps_is_that_of_numpy_whatever_the_width(width, dtype, x64):
+    random = np.random.default_rng(0)
+    left, right = (random.integers(-3, 4, (3, 4, size)) for size in (5, width))  # their sums are exact in any order
+    found = jax.jit(time_loop.outer)(*(jnp.asarray(a, dtype) for a in (left, right)), jnp.zeros((), "float32"))
+    assert found.dtype == jnp.float32
+    np.testing.assert_array_equal(found, np.einsum("tni,tnj->ij", left, right))
+
+
+def test_rows_that_share_lines_of_the_cache_are_made_longer():
+    def shapes(width):
+        rows = jax.ShapeDtypeStruct((4, width), "float32")
+        return str(jax.make_jaxpr(time_loop.outer)(rows, rows, rows))
+
+    longer = time_loop.ALIASED + time_loop.LINE
+    assert f"f32[4,{longer}]" in shapes(time_loop.ALIASED)
+    assert "pad" not in shapes(longer)

@@ -1,5 +1,7 @@
 """Ours inside optax and flax, optax's inside ours, and both under every transformation of JAX."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -187,12 +189,17 @@ def test_only_what_an_update_names_is_handed_to_it():
 # --- dtypes and trees ---
 
 
+@functools.cache
+def in_float64(name):
+    return run(RECIPES[name][0](0.1), params(jnp.float64))
+
+
 @each_recipe
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
 def test_every_dtype_stays_what_it_is_and_is_right_to_its_precision(name, dtype):
     make, _ = RECIPES[name]
     with jax.enable_x64(True):
-        exact = run(make(0.1), params(jnp.float64))
+        exact = in_float64(name)
         p = params(jnp.dtype(dtype))
         optimizer = make(0.1)
         state = optimizer.init(p)

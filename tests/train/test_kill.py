@@ -158,7 +158,9 @@ TEXT = (
 )
 
 
-@pytest.mark.parametrize("kind", [SHORT[:1], TEXT], ids=["images", "text"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(SHORT[:1], id="images"), pytest.param(TEXT, id="text", marks=pytest.mark.slow)]
+)
 def test_signal_in_an_evaluation_then_a_kill(kind, tmp_path):
     """The evaluation that a signal cut off is made once, though a kill follows right behind its line."""
     flags = (
@@ -187,6 +189,7 @@ def test_signal_in_an_evaluation_then_a_kill(kind, tmp_path):
     assert lines.read_bytes() == (tmp_path / "reference" / "metrics.jsonl").read_bytes()
 
 
+@pytest.mark.slow  # by default a killed text is one of test_every_config.py
 def test_a_killed_text_goes_on_in_the_middle_of_an_epoch_with_its_carry(tmp_path):
     flags = (*TEXT, "--config.train.steps=4ep", "--config.train.log_every=3", "--config.train.save_every=5")
     finish(tmp_path / "reference", *flags)
@@ -214,7 +217,13 @@ def handles(process: Started, number: signal.Signals) -> bool:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc whether the evaluation has begun")
-@pytest.mark.parametrize("ways", [(), ("--marginalise=exact,tta:flip",)], ids=["one pass", "several"])
+@pytest.mark.parametrize(
+    "ways",
+    [
+        pytest.param((), id="one pass"),
+        pytest.param(("--marginalise=exact,tta:flip",), id="several", marks=pytest.mark.slow),
+    ],
+)
 def test_signal_to_the_program_that_evaluates(ways, undisturbed):
     workdir, _ = undisturbed
     before = sorted(workdir.rglob("*"))

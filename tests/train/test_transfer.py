@@ -126,7 +126,7 @@ def test_rates_are_a_tenth_where_weights_are_given():
     assert list(of(Transfer.FINETUNE_FEW, few=4).values()) == [0.1] * 4 + [1]
 
 
-@pytest.mark.parametrize("row", [row for row in MODELS if row.reads == ("image",) and not row.slow], ids=str)
+@pytest.mark.parametrize("row", [row for row in MODELS if row.reads == ("image",)], ids=str)
 def test_every_parameter_of_every_network_has_one_rule(row):
     model = row.model()
     params, _ = functional.shapes(model, jax.ShapeDtypeStruct(row.input_shape, jnp.float32))
