@@ -91,10 +91,10 @@ def families_table(workdir: Path, quick: bool) -> Result:
     family make the same number of updates. Errors on all 10,000 test images after the last update; ± is the standard
     error over three seeds. Runs lie below the study's directory, each a record that `experiments.reproduce` replays.
 
-    Rows near 90 % are at chance: the family's own rate or method does not suit so short a run. The gradient of Network
-    in Network at its rate of 0.1 falls to zero within 300 of its updates, and from one seed that of SqueezeNet;
-    neither has batch norm. FractalNet has 32 to 43 % right while paths are dropped, at the end of training, and with
-    all paths, in the test, 10 to 14 %.
+    A row near 90 % is at chance: the family's own method does not suit so short a run. FractalNet has 32 to 43 % right
+    while paths are dropped, at the end of training, and with all paths, in the test, 10 to 14 %. From one seed
+    SqueezeNet, which has no batch norm, stays at chance too: its gradient falls to zero at its published rate, which
+    is for batches of 512.
 
     The trainings are six hours of work for two cores, and may be shared: `--runs=updates` measures the updates alone,
     `--runs=ResNet_seed1` does one run, and the command without them prints the page of what is kept. An accelerator
