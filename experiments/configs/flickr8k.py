@@ -75,8 +75,9 @@ def get_config(kind: str = "attention") -> Config:
 def _assignment(model: str, decay: float) -> Config:
     """`decay`: of the rate, after each epoch."""
     config = get_config("lstm")
-    config.model = ModelConfig(name=model, options={"num_classes": 1004, "embedding": 256, "hidden": 512})
-    config.encoder.centered = True
+    options = {"num_classes": 1004, "embedding": 256, "hidden": 512, "embedding_std": 0.01}
+    config.model = ModelConfig(name=model, options=options)
+    config.encoder.centered, config.encoder.scale = True, 0.25
     config.data.text = TextConfig(lowercase=True, most=1004, longest=17, captions=1)
     config.data.batch_size, config.data.limit = 25, 50
     config.optimizer = OptimizerConfig(name="adam", learning_rate=5e-3)
