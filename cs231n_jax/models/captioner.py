@@ -42,6 +42,7 @@ class Captioner(Model):
     drop_rate: float = 0.0  # of the embedding, and of what goes into the last layer
     weights_init: WeightsInit = "lecture"
     forget_bias: float = 0.0  # at the start, of an LSTM; 0 as in the assignments
+    embedding_std: float = 0.0  # of the tokens' vectors at the start; 0: 1/√embedding; 0.01 in the assignments
 
     reads = ("image", "target")
     attentive = False
@@ -66,7 +67,8 @@ class Captioner(Model):
         """The parts."""
         shared = (self.embedding, self.hidden, self.cell, self.weights_init, self.forget_bias, self.drop_rate)
         self.eyes = Backbone(self.backbone, self.stage, name="backbone")
-        self.decoder = Decoder(self.num_classes, *shared, attentive=self.attentive, gated=self.attentive)
+        parts = {"attentive": self.attentive, "gated": self.attentive, "embedding_std": self.embedding_std}
+        self.decoder = Decoder(self.num_classes, *shared, **parts)
         self.decoder_h0 = Dense(self.hidden, init=init.lecture_xavier)
         self.head = Dense(self.num_classes, init=init.lecture_xavier)
 

@@ -38,10 +38,12 @@ class Half(nn.Module):
     forget_bias: float
     drop_rate: float
     backend: Backend = "scan"
+    embedding_std: float = 0.0  # of the vectors at the start; 0: 1/√embedding
 
     def embedded(self, tokens: Array, mode: Mode) -> Array:
-        """The vectors of tokens [N, T], from N(0, 1/embedding) on, some units dropped: [N, T, embedding]."""
-        x = embedded(self, "embedding", tokens, self.size, self.embedding, self.embedding**-0.5)
+        """The vectors of tokens [N, T], some units dropped: [N, T, embedding]."""
+        std = self.embedding_std or self.embedding**-0.5
+        x = embedded(self, "embedding", tokens, self.size, self.embedding, std)
         return dropout(self, x, self.drop_rate, mode)
 
 

@@ -42,6 +42,7 @@ RANGES: dict[str, Range | tuple[int, ...] | tuple[str, ...]] = {
     "drop_rate": DROPPED,
     "drop_rates": DROPPED,
     "embedding": Range(0, LARGEST),
+    "embedding_std": Range(0, 1000),
     "forget_bias": Range(0, 1000),
     "ghost_batch": Range(0, LARGEST),
     "global_rate": PROBABILITY,

@@ -23,7 +23,7 @@ from cs231n_jax.ops.time_loop import State, outer, shifted, total
 
 Weights = tuple[Array, Array, Array, None]  # input, hidden, bias: all there
 
-VECTOR = 16  # examples
+VECTOR = 8  # examples: what a core multiplies at once, or half of that
 LARGE = 2**19  # hidden weights: 2 MB of float32, more than the cache next to a core
 
 

@@ -44,6 +44,13 @@ def test_the_losses_of_the_assignment(cell, low, high, published, x64):
     assert float((np.asarray(nats) * (tokens[:, 1:] != 0)).sum() / n) == pytest.approx(published, abs=1e-9)
 
 
+@pytest.mark.parametrize(("options", "std"), [({}, 1 / 16), ({"embedding_std": 0.01}, 0.01)])
+def test_the_deviation_of_the_first_word_vectors(options, std):
+    model = models.create("captioner_rnn", **SIZES | {"embedding": 256, "num_classes": 1000}, **options)
+    params, _ = functional.init(model, 0, MAPS.astype(np.float32))
+    assert np.std(params["decoder"]["embedding"]) == pytest.approx(std, rel=0.01)
+
+
 @every_model
 def test_logits_and_weights_are_the_reference(name, x64):
     model, params = drawn(name)
