@@ -59,9 +59,11 @@ class Nin(Model):
     ImageNet form (of the Caffe model zoo) has four parts and dropout before the last alone.
     Reference: Lin, Chen, Yan 2014, sections 3 and 4 (CIFAR-10 error 10.41 %, with augmentation 8.81 %; CIFAR-100
     35.68 %).
-    Weights begin as N(0, 0.05²), which is the authors' for their widths; `scale` times as wide they begin as
-    N(0, 0.05²/scale), so that signals keep their size. Biases begin at 0.
-    Deviation: "pre_logits" is the average of the last part's maps before the last 1×1 convolution.
+    Weights begin as N(0, 0.05²), which is the authors' for the CIFAR form's widths; `scale` times as wide they begin as
+    N(0, 0.05²/scale), so that a layer keeps the size of signals as it did; the first, of three channels at any width,
+    makes them 1/√scale as large. Biases begin at 0.
+    Deviation: "pre_logits" is the average of the last part's maps before the last 1×1 convolution. In the ImageNet form
+    the authors' first, seventh and last convolutions begin at a deviation of 0.01.
     """
 
     form: Literal["cifar", "imagenet"] = "cifar"

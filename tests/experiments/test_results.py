@@ -55,6 +55,17 @@ def test_the_table_of_families_has_those_that_were_not_run(tmp_path, monkeypatch
     assert len(rest) == len(families_table.FAMILIES) - 2
 
 
+def test_the_readme_says_which_families_were_trained_on_a_cpu():
+    on_cpu = {
+        name
+        for name in families_table.FAMILIES
+        for path in (results.PINNED / "families_table").glob(f"{name.replace(' ', '_')}_seed*.json")
+        if "NVIDIA" not in record.read_json(path)["where"]
+    }
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"{' and '.join(sorted(on_cpu))} was trained on two cores, the others on a GPU" in text
+
+
 def test_a_record_names_its_accelerator():
     environment = {"cpu": {"cores": 16}, "device": {"platform": "gpu", "kind": "NVIDIA H200"}}
     assert results._machine(environment) == "NVIDIA H200"
