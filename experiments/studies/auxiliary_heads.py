@@ -20,7 +20,7 @@ FORMS: dict[str, dict[str, Any]] = {
 HEADS = {"without": False, "with": True}
 FEW = ("stage4_a", "stage4_d", "stage5_b")  # modules of the quick form
 MORE = 1.1  # times the gradient without heads
-PLAN, RATE, SCALE = dense_runs.Plan(epochs=8), 0.02, 0.125
+PLAN, RATE, SCALE = dense_runs.Plan(epochs=5), 0.02, 0.125
 
 
 def auxiliary_heads(workdir: Path, quick: bool) -> Result:
@@ -29,7 +29,7 @@ def auxiliary_heads(workdir: Path, quick: bool) -> Result:
     The length of the gradient of the training loss by the weights of each part, with the heads (whose losses are added
     0.3 times) and without them, at the start, from the same weights on the same batch, and on average over training:
     scikit-learn's digits (8×8 pixels, the CIFAR form of the net at an eighth of its widths), momentum 0.9 from 0.02
-    down half a cosine, 8 epochs in batches of 64, without dropout, three seeds; in the published form (biases and
+    down half a cosine, 5 epochs in batches of 64, without dropout, three seeds; in the published form (biases and
     response normalisation) and with batch norm in their place. Both heads stand above 4a and 4d. Errors are standard
     errors over the seeds.
 
