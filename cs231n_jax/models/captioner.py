@@ -98,10 +98,11 @@ class Captioner(Model):
     def encode(self, x: Array, *, train: bool = False, noise: bool = False) -> tuple[Memory | None, State]:
         """What stays the same for all steps, nothing without attention; the first state, each part [N, H].
 
-        The memory has the growth of its keys: steps of a decoder have scores by `additive_of_growth`, not by tanh.
+        The memory has the exponentials of its keys, so that a decoder's steps have scores by
+        `attention.additive_of_exponentials`, without a tanh.
         """
         memory, state = self._encoded(self._places(x, train, noise))
-        return memory and memory._replace(growths=attention.growth(memory.keys)), state
+        return memory and memory._replace(exponentials=attention.exponential(memory.keys)), state
 
     def step(
         self, carry: State, token: Array, memory: Memory | None, *, train: bool = False, noise: bool = False

@@ -26,7 +26,7 @@ class Memory(NamedTuple):
     keys: Array  # [N, L, K], what queries are compared with
     values: Array  # [N, L, D], what is read
     lengths: Array | None = None  # int32 [N], the places that there are; None: all L
-    growths: Array | None = None  # [N, L, K], `growth` of the keys, for `additive_of_growth` in place of `additive`
+    exponentials: Array | None = None  # [N, L, K], of the keys: for `additive_of_exponentials`, without a tanh
 
 
 def dot(query: Float[Array, "n q k"], keys: Float[Array, "n l k"]) -> Float[Array, "n q l"]:
@@ -71,8 +71,8 @@ def additive(
     return lax.dot_general(hidden, vector, (((3,), (0,)), ((), ())), preferred_element_type=_wide(query))
 
 
-def growth(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """Return e^{2x}, in at least float32, for `additive_of_growth`.
+def exponential(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """Return e^{2x}, in at least float32, for `additive_of_exponentials`.
 
     Args:
         x: keys or queries, of any shape.
@@ -85,32 +85,32 @@ def growth(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
     return jnp.exp(2 * jnp.clip(x, -bound, bound))
 
 
-def additive_of_growth(
-    query: Float[Array, "n q k"], growths: Float[Array, "n l k"], vector: Float[Array, " k"]
+def additive_of_exponentials(
+    query: Float[Array, "n q k"], exponentials: Float[Array, "n l k"], vector: Float[Array, " k"]
 ) -> Float[Array, "n q l"]:
     """Return what `additive` returns, for keys that many queries follow on: no tanh is taken of a pair.
 
     tanh(x + y) = 1 − 2·e^{−2x} / (e^{2y} + e^{−2x}), so
 
-    score_ql = Σ_k v_k − 2·Σ_k v_k·r_qk / (growth(key)_lk + r_qk),   r = growth(−query)
+    score_ql = Σ_k v_k − 2·Σ_k v_k·r_qk / (exponential(key)_lk + r_qk),   r = exponential(−query)
 
     Args:
         query: W_a·s [N, Q, K].
-        growths: `growth` of the keys [N, L, K].
+        exponentials: `exponential` of the keys [N, L, K].
         vector: v_a [K].
 
     Raises:
         ValueError: the widths differ.
 
     Reference: Bahdanau, Cho, Bengio 2015, section A.1.2. *Deviation* from `additive`: it is rounded otherwise, by about
-    1e-7·Σ|v| in float32; a key beyond the bound of `growth` counts as this bound,
+    1e-7·Σ|v| in float32; a key beyond the bound of `exponential` counts as this bound,
     while of a query that is beyond it all keys within ±30 get what they get by tanh.
     """
-    _check_width(query, growths)
-    inverse = growth(-query)
+    _check_width(query, exponentials)
+    inverse = exponential(-query)
     shares = vector.astype(inverse.dtype)[None, None] * inverse
     # queries side by side, [N, L, Q, K]: otherwise XLA:CPU merges this with the softmax, and is slower by half
-    rest = (shares[:, None] / (growths[:, :, None] + inverse[:, None])).sum(-1)
+    rest = (shares[:, None] / (exponentials[:, :, None] + inverse[:, None])).sum(-1)
     return vector.astype(rest.dtype).sum() - 2 * jnp.swapaxes(rest, 1, 2)
 
 

@@ -54,8 +54,8 @@ def run(cell: Cell, ahead: Array, weights: Weights, state: State, memory: Memory
         ahead: [T, M, G·H], the products of the inputs, bias added; M = N·B.
         weights: of the rest.
         state: before the first step.
-        memory: of N rows. Where it has `growths`, scores are `additive_of_growth`, for decoding: then the derivative is
-            jax's, of all that is kept for it.
+        memory: of N rows. Where it has `exponentials`, scores are `additive_of_exponentials`, for decoding: then the
+            derivative is jax's, of all that is kept for it.
 
     Returns:
         h [T, M, H], the contexts [T, M, D] and α [T, M, L] of each step; the last state.
@@ -63,8 +63,8 @@ def run(cell: Cell, ahead: Array, weights: Weights, state: State, memory: Memory
     Reference: `attentive.attentive`, whose loop this is.
     """
     given = cell, ahead, weights, state, memory.keys, memory.values, memory.lengths
-    if memory.growths is not None:
-        return _forward(*given, memory.growths)[0]
+    if memory.exponentials is not None:
+        return _forward(*given, memory.exponentials)[0]
     return _run(*given)
 
 
@@ -83,14 +83,14 @@ def _forward(
     keys: Array,
     values: Array,
     lengths: Array | None,
-    growths: Array | None = None,
+    exponentials: Array | None = None,
 ) -> tuple:
     rows = ahead.shape[1]
 
     def scored(query: Array) -> Array:
-        if growths is None:
+        if exponentials is None:
             return attention.additive(query, keys, weights.vector)
-        return attention.additive_of_growth(query, growths, weights.vector)
+        return attention.additive_of_exponentials(query, exponentials, weights.vector)
 
     def step(state: State, z: Array) -> tuple[State, tuple[Array, _Step]]:
         h = state[0]

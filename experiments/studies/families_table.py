@@ -46,7 +46,6 @@ class Family(NamedTuple):
     optimizer: Callable[[], Config]  # the family's own config
     options: dict[str, Any]
     side: int = 32  # pixels that its images are resized to
-    rate: float = 1.0  # times the config's learning rate
 
 
 FAMILIES = {
@@ -175,8 +174,7 @@ def _label(name: str, seed: int) -> str:
 
 def _told(family: Family) -> dict[str, Any]:
     optimizer = family.optimizer().optimizer
-    rate = family.rate * optimizer.learning_rate
-    told = {"optimizer": optimizer.name, "rate": rate, "weight_decay": optimizer.weight_decay}
+    told = {"optimizer": optimizer.name, "rate": optimizer.learning_rate, "weight_decay": optimizer.weight_decay}
     return {"model": family.model, "options": family.options, "side": family.side, **told}
 
 
@@ -185,7 +183,6 @@ def config_of(setting: Setting, name: str, updates: int, seed: int) -> Config:
     family = FAMILIES[name]
     resized = family.side if family.side != 32 else 0
     config = family.optimizer()
-    config.optimizer.learning_rate *= family.rate
     options = {"num_classes": 10, **family.options}
     config.seed, config.model = seed, ModelConfig(name=family.model, options=options)
     config.data = DataConfig(

@@ -80,7 +80,7 @@ def test_of_an_empty_memory_nothing_is_read_and_gradients_are_finite(x64):
 def test_sums_in_bfloat16_are_taken_in_float32():
     query, keys = normal(N, Q, K, dtype="bfloat16"), normal(N, L, K, dtype="bfloat16")
     vector = normal(K, dtype="bfloat16")
-    grown = attention.additive_of_growth(query, attention.growth(keys), vector)
+    grown = attention.additive_of_exponentials(query, attention.exponential(keys), vector)
     for scores in (attention.dot(query, keys), attention.additive(query, keys, vector), grown):
         assert scores.dtype == jnp.float32
         assert attention.weigh(scores).dtype == jnp.float32
@@ -91,12 +91,12 @@ EXTREMES = (0.0, 1e-30, 1e-4, 3.0, 12.0, 34.0)
 
 
 def both_scores(query, keys, vector):
-    grown = jax.jit(attention.additive_of_growth)(query, attention.growth(keys), vector)
+    grown = jax.jit(attention.additive_of_exponentials)(query, attention.exponential(keys), vector)
     return grown, jax.jit(attention.additive)(query, keys, vector)
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 2e-6), ("float64", 1e-13)])
-def test_scores_by_growth_are_those_by_tanh(dtype, bound, x64):
+def test_scores_by_exponentials_are_those_by_tanh(dtype, bound, x64):
     draw = partial(normal, dtype=dtype)
     strange = jnp.asarray([sign * x for x in EXTREMES for sign in (1, -1)], dtype)
     queries, keys = jnp.broadcast_to(strange[:, None], (12, K))[None], jnp.broadcast_to(strange[:, None], (12, K))[None]
@@ -106,7 +106,7 @@ def test_scores_by_growth_are_those_by_tanh(dtype, bound, x64):
         np.testing.assert_allclose(found, wanted, rtol=0, atol=bound * float(jnp.abs(given[2]).sum()))
 
 
-def test_scores_by_growth_are_finite_whatever_is_given_and_right_where_a_query_is_beyond_all_bounds():
+def test_scores_by_exponentials_are_finite_whatever_is_given_and_right_where_a_query_is_beyond_all_bounds():
     largest = float(jnp.finfo("float32").max)
     vector = jnp.linspace(-1.0, 2.0, K)
     for size in (50.0, 1e4, largest, np.inf):
@@ -118,7 +118,7 @@ def test_scores_by_growth_are_finite_whatever_is_given_and_right_where_a_query_i
         assert np.isfinite(found).all()
 
 
-def test_scores_by_growth_have_the_gradients_of_those_by_tanh(x64):
+def test_scores_by_exponentials_have_the_gradients_of_those_by_tanh(x64):
     given = normal(N, Q, K), normal(N, L, K), normal(K)
     found, wanted = (jax.grad(lambda *x, i=i: jnp.sin(both_scores(*x)[i]).sum(), (0, 1, 2))(*given) for i in (0, 1))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-10), found, wanted)
@@ -168,10 +168,10 @@ def test_the_attentive_layer_is_the_reference(cell, each, gated, x64):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_with_the_growth_of_its_keys_the_layer_is_the_same(cell, x64):
+def test_with_the_exponentials_of_its_keys_the_layer_is_the_same(cell, x64):
     x, weights, state, memory = layer(cell, 2 * N, gated=True)
     run = jax.jit(lambda memory: attentive(CELLS[cell], x, weights, state, memory))
-    wanted, found = run(memory), run(memory._replace(growths=attention.growth(memory.keys)))
+    wanted, found = run(memory), run(memory._replace(exponentials=attention.exponential(memory.keys)))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-11, atol=1e-13), found, wanted)
 
 
@@ -206,7 +206,7 @@ def test_what_does_not_fit_is_named(x64, unchecked):
     with pytest.raises(ValueError, match="queries have 4 units and keys 3: bring them to one width"):
         attention.dot(normal(N, Q, 4), normal(N, L, 3))
     with pytest.raises(ValueError, match="queries have 4 units and keys 3: bring them to one width"):
-        attention.additive_of_growth(normal(N, Q, 4), normal(N, L, 3), normal(3))
+        attention.additive_of_exponentials(normal(N, Q, 4), normal(N, L, 3), normal(3))
     x, weights, state, memory = layer("gru", N + 1)
     with pytest.raises(ValueError, match="4 rows cannot read from 3 memories"):
         attentive(cells.GRU, x, weights, state, memory)
