@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ PACKAGE = "cs231n_jax"
 
 # part of the package -> the parts it may import, besides itself
 MAY_IMPORT = {
+    "__init__": set(),
     "typing": set(),
     "ops": {"typing"},
     "optim": {"typing"},
@@ -91,25 +93,33 @@ def names_in(node: ast.AST, package: tuple[str, ...]) -> Iterator[tuple[str, str
 
 def read_imports(path: Path) -> Iterator[Import]:
     file = path.relative_to(ROOT)
-
-    def visit(node: ast.AST, deferred: bool) -> Iterator[Import]:
+    todo: list[tuple[ast.AST, bool]] = [(ast.parse(path.read_text(encoding="utf-8")), False)]
+    while todo:
+        node, deferred = todo.pop()
         for module, name in names_in(node, file.parts[:-1]):
             yield Import(file.as_posix(), getattr(node, "lineno", 0), module, name, deferred)
         inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or is_for_type_checkers(node)
-        for child in ast.iter_child_nodes(node):
-            yield from visit(child, deferred or inside)
-
-    return visit(ast.parse(path.read_text(encoding="utf-8")), False)
+        todo += [(child, deferred or inside) for child in ast.iter_child_nodes(node)]
 
 
 FILES = sorted(path for folder in (PACKAGE, "experiments", "launch", "tests") for path in (ROOT / folder).rglob("*.py"))
-IMPORTS = [found for path in FILES for found in read_imports(path)]
-OURS = [found for found in IMPORTS if found.file.startswith(PACKAGE + "/")]
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in FILES
     if path.is_relative_to(ROOT / PACKAGE)
 }
+
+
+@cache
+def imports() -> list[Import]:
+    """All of them: read by the first test, and not by every process that collects tests."""
+    return [found for path in FILES for found in read_imports(path)]
+
+
+@cache
+def ours() -> list[Import]:
+    """Those of the package."""
+    return [found for found in imports() if found.file.startswith(PACKAGE + "/")]
 
 
 def report(offenders: list[Import]) -> str:
@@ -140,47 +150,47 @@ class Class:
     assert later == {"i", "j.k", "l.m"}
 
 
-@pytest.mark.parametrize("part", sorted({Path(found.file).parts[1].removesuffix(".py") for found in OURS}))
+@pytest.mark.parametrize("part", sorted({path.relative_to(ROOT / PACKAGE).parts[0] for path in MODULES.values()}))
 def test_parts_import_downwards_only(part):
-    allowed = MAY_IMPORT[part] | {part}
-    mine = [found for found in OURS if Path(found.file).parts[1].removesuffix(".py") == part]
+    mine = [found for found in ours() if Path(found.file).parts[1] == part]
+    allowed = MAY_IMPORT[part.removesuffix(".py")] | {part.removesuffix(".py")}
     assert not (wrong := [found for found in mine if found.part and found.part not in allowed]), report(wrong)
 
 
 def test_the_library_imports_no_programs_and_no_tests():
-    wrong = [found for found in OURS if found.module.split(".")[0] in {"experiments", "launch", "tests"}]
+    wrong = [found for found in ours() if found.module.split(".")[0] in {"experiments", "launch", "tests"}]
     assert not wrong, report(wrong)
 
 
 def test_references_do_not_import_what_they_check():
-    wrong = [found for found in IMPORTS if found.file.startswith("tests/references/") and found.of(PACKAGE)]
+    wrong = [found for found in imports() if found.file.startswith("tests/references/") and found.of(PACKAGE)]
     assert not wrong, report(wrong)
 
 
 @pytest.mark.parametrize("part", ["ops", "optim"])
 def test_operators_and_optimizers_need_nothing_but_jax(part):
     allowed = {"jax", "numpy", "jaxtyping", PACKAGE, *sys.stdlib_module_names}
-    mine = [found for found in OURS if found.file.startswith(f"{PACKAGE}/{part}/")]
+    mine = [found for found in ours() if found.file.startswith(f"{PACKAGE}/{part}/")]
     assert not (wrong := [found for found in mine if found.module.split(".")[0] not in allowed]), report(wrong)
 
 
 @pytest.mark.parametrize("module", CONFINED)
 def test_a_module_is_imported_in_its_place_only(module):
-    wrong = [found for found in IMPORTS if found.of(module) and not found.file.startswith(CONFINED[module])]
+    wrong = [found for found in imports() if found.of(module) and not found.file.startswith(CONFINED[module])]
     assert not wrong, report(wrong)
 
 
 @pytest.mark.parametrize("module", ["grain", "tensorflow_datasets", "torch", "tensorflow"])
 def test_a_heavy_module_is_imported_inside_functions_only(module):
     rivals = "experiments/benchmarks/plain_torch"  # scripts in torch, loaded only where that is installed
-    library = [found for found in IMPORTS if not found.file.startswith(("tests/", rivals))]
+    library = [found for found in imports() if not found.file.startswith(("tests/", rivals))]
     assert not (wrong := [found for found in library if found.of(module) and not found.deferred]), report(wrong)
 
 
 def test_no_file_imports_itself_through_others():
     """Among the imports that are carried out when a file is imported."""
     edges: dict[str, set[str]] = {name: set() for name in MODULES}
-    for found in OURS:
+    for found in ours():
         source = ".".join(Path(found.file).with_suffix("").parts).removesuffix(".__init__")
         if not found.deferred and (target := found.name if found.name in MODULES else found.module) in MODULES:
             edges[source].add(target)
@@ -231,6 +241,6 @@ print(json.dumps([key for key in before if before[key] != after[key]]))
 
 
 def test_importing_changes_no_global_state():
-    outside = {found.module for found in OURS if not found.deferred and not found.of(PACKAGE)}
+    outside = {found.module for found in ours() if not found.deferred and not found.of(PACKAGE)}
     changed = run_python(WATCH_GLOBAL_STATE, json.dumps(sorted(outside)), json.dumps(sorted(MODULES)))
     assert json.loads(changed) == []
