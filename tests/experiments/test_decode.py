@@ -1,14 +1,14 @@
 """experiments.decode in processes of its own, on a small language model."""
 
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.programs import Started
+from tests.train.test_kill import handles
+
 SHORT = (
     "--config=experiments/configs/char_lm.py:lstm",
     "--config.model.options.hidden=16",
@@ -18,16 +18,10 @@ SHORT = (
 )
 
 
-def start(program, *words):
-    command = [sys.executable, "-m", f"experiments.{program}", *words]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 def run(program, *words):
     """(exit code, what it printed, what it complained of)."""
-    process = start(program, *words)
-    output, errors = process.communicate(timeout=300)
-    return process.returncode, output, errors
+    done = Started(program, *words).end()
+    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -86,22 +80,17 @@ def test_mistakes_are_one_clear_line(workdir, words, code, message):
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux whether a signal is caught yet")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_leaves_what_there_is(workdir, number):
-    process = start("decode", f"--workdir={workdir}", "--prompt=a", "--length=1000000", f"--seed={int(number)}")
+    process = Started("decode", f"--workdir={workdir}", "--prompt=a", "--length=1000000", f"--seed={int(number)}")
     until = time.monotonic() + 120
-    while not catches(process.pid, signal.SIGTERM) and time.monotonic() < until:
+    while not handles(process, signal.SIGTERM) and time.monotonic() < until:
         time.sleep(0.05)
     time.sleep(1)
-    process.send_signal(number)
-    output, errors = process.communicate(timeout=120)
-    assert (process.returncode, errors) == (75, "")
+    process.send(number)
+    ended = process.end(120)
+    output = ended.stdout
+    assert (ended.returncode, ended.stderr) == (75, "")
     (path,) = (workdir / "samples").glob("*.partial.txt")
     assert str(path) in output
     assert "the same command continues" in output
     assert f"# seed: {int(number)}\n" in path.read_text()
     path.unlink()
-
-
-def catches(pid, number):
-    status = Path(f"/proc/{pid}/status").read_text()
-    caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
-    return bool(int(caught, 16) >> (number - 1) & 1)

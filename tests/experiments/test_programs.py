@@ -24,6 +24,9 @@ SHORT = (
     "--config.data.augment=crop_flip",
 )
 
+# Where the network is immaterial: tracing is most of what a convolutional one takes.
+NARROW = ("--config=tests/train/perceptron.py", *SHORT[1:])
+
 
 def good(program: str, *words: str) -> str:
     done = run(program, *words)
@@ -39,10 +42,18 @@ def workdir(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def record(tmp_path_factory):
+    """A run that is quickly trained again."""
+    path = tmp_path_factory.mktemp("record") / "run"
+    good("train", f"--workdir={path}", *NARROW)
+    return path
+
+
 def test_terminal_shows_a_bar_with_the_time_left(tmp_path):
     """On a real pseudo-terminal; a log gets plain lines (every other test here)."""
     controller, terminal = pty.openpty()
-    command = [sys.executable, "-m", "experiments.train", f"--workdir={tmp_path / 'run'}", *SHORT]
+    command = [sys.executable, "-m", "experiments.train", f"--workdir={tmp_path / 'run'}", *NARROW]
     process = subprocess.Popen(command, cwd=ROOT, stdout=terminal, stderr=terminal, env={**os.environ, "TERM": "xterm"})
     os.close(terminal)
     seen = bytearray()
@@ -95,8 +106,8 @@ def test_evaluate_sets_averages_over_views_beside_one_pass(workdir):
 
 
 def test_evaluate_averages_over_the_noise_of_a_run(tmp_path):
-    noisy = ("--config.model.options.depth_drop_rate=0.3", "--config.train.steps=42")
-    good("train", f"--workdir={tmp_path / 'run'}", *SHORT, *noisy)
+    noisy = ("--config.model.options.drop_rate=0.3", "--config.train.steps=42")
+    good("train", f"--workdir={tmp_path / 'run'}", *NARROW, *noisy)
     words = ("evaluate", f"--workdir={tmp_path / 'run'}", "--marginalise=exact,mc:3")
     output = good(*words)
     assert re.search(r"mc:3 .* \d+ of 899 .*% ± \d+\.\d+%", output)
@@ -116,26 +127,26 @@ def test_ensemble_of_the_last_two(workdir):
     assert all(f"snapshot at step {s}" in output for s in steps[1:])
 
 
-def test_reproduce_finds_every_line_equal(workdir, tmp_path):
-    output = good("reproduce", str(workdir), f"--workdir={tmp_path / 'replay'}")
-    lines = len((workdir / "metrics.jsonl").read_text().splitlines())
+def test_reproduce_finds_every_line_equal(record, tmp_path):
+    output = good("reproduce", str(record), f"--workdir={tmp_path / 'replay'}")
+    lines = len((record / "metrics.jsonl").read_text().splitlines())
     assert f"all {lines} lines of metrics.jsonl are equal" in output
 
 
-def test_reproduce_names_the_first_difference(workdir, tmp_path):
-    record = tmp_path / "record"
-    record.mkdir()
+def test_reproduce_names_the_first_difference(record, tmp_path):
+    copy = tmp_path / "record"
+    copy.mkdir()
     for name in ("config.json", "environment.json", "metrics.jsonl"):
-        shutil.copy(workdir / name, record)
-    lines = (record / "metrics.jsonl").read_text().splitlines()
+        shutil.copy(record / name, copy)
+    lines = (copy / "metrics.jsonl").read_text().splitlines()
     changed = json.loads(lines[2])
     changed["loss"] += 1e-6
     lines[2] = json.dumps(changed)
-    (record / "metrics.jsonl").write_text("\n".join(lines) + "\n")
-    environment = json.loads((record / "environment.json").read_text())
+    (copy / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    environment = json.loads((copy / "environment.json").read_text())
     environment["versions"]["jax"] = "0.0.1"
-    (record / "environment.json").write_text(json.dumps(environment))
-    done = run("reproduce", str(record), f"--workdir={tmp_path / 'replay'}", "--steps=30")
+    (copy / "environment.json").write_text(json.dumps(environment))
+    done = run("reproduce", str(copy), f"--workdir={tmp_path / 'replay'}", "--steps=30")
     assert done.returncode == 1
     assert f"first difference: step {changed['step']} {changed['split']} loss: " in done.stdout
     assert "environment differs, versions.jax: '0.0.1'" in done.stdout
@@ -144,15 +155,15 @@ def test_reproduce_names_the_first_difference(workdir, tmp_path):
     assert float(told[1]) == pytest.approx(1e-6 / changed["loss"], rel=0.05)
 
 
-def test_reproduce_replays_every_record_of_a_folder(workdir, tmp_path):
+def test_reproduce_replays_every_record_of_a_folder(record, tmp_path):
     """Each to its first line, which is at update 14; what differs by the environment, and what cannot be replayed."""
     records = tmp_path / "records"
     for name in ("a", "b", "deeper/c", "d", "gpu"):
-        shutil.copytree(workdir, records / name, ignore=shutil.ignore_patterns("snapshots", ".*"))
-    first = (workdir / "metrics.jsonl").read_text().splitlines()[0]
+        shutil.copytree(record, records / name, ignore=shutil.ignore_patterns("snapshots", ".*"))
+    first = (record / "metrics.jsonl").read_text().splitlines()[0]
     for name in ("b", "deeper/c"):
         (records / name / "metrics.jsonl").write_text(first.replace('"loss": ', '"loss": 1') + "\n")
-    environment = json.loads((workdir / "environment.json").read_text())
+    environment = json.loads((record / "environment.json").read_text())
     environment["cpu"]["features"] = ["mmx"]
     (records / "deeper" / "c" / "environment.json").write_text(json.dumps(environment))
     environment["device"]["platform"] = "gpu"
@@ -171,19 +182,19 @@ def test_reproduce_replays_every_record_of_a_folder(workdir, tmp_path):
     ]
 
 
-def test_reproduce_never_compares_an_old_replay(workdir, tmp_path):
+def test_reproduce_never_compares_an_old_replay(record, tmp_path):
     """A finished replay, the record itself, and steps that the record does not have are refused."""
-    good("reproduce", str(workdir), f"--workdir={tmp_path / 'replay'}", "--steps=14")
+    good("reproduce", str(record), f"--workdir={tmp_path / 'replay'}", "--steps=14")
     for target, steps, message in (
         (tmp_path / "replay", 14, "finished replay"),
-        (workdir, 14, "finished replay"),
+        (record, 14, "finished replay"),
         (tmp_path / "new", 85, "the record has 84 updates"),
         (tmp_path / "new", 5, "no line before"),
     ):
-        before = {p: p.read_bytes() for p in workdir.iterdir() if p.is_file()}
-        done = run("reproduce", str(workdir), f"--workdir={target}", f"--steps={steps}")
+        before = {p: p.read_bytes() for p in record.iterdir() if p.is_file()}
+        done = run("reproduce", str(record), f"--workdir={target}", f"--steps={steps}")
         assert (done.returncode, message in done.stderr) == (1, True), done.stderr
-        assert before == {p: p.read_bytes() for p in workdir.iterdir() if p.is_file()}
+        assert before == {p: p.read_bytes() for p in record.iterdir() if p.is_file()}
 
 
 @pytest.mark.slow
@@ -323,7 +334,7 @@ def test_a_mistake_seen_late_leaves_the_directory_free(tmp_path):
     workdir = tmp_path / "run"
     vgg = ("--config=experiments/configs/vgg.py", "--config.data.name=digits", "--config.data.batch_size=64")
     assert "vgg16_bn_cifar takes images of at least 32×32, got 8×8" in fails("train", f"--workdir={workdir}", *vgg)
-    good("train", f"--workdir={workdir}", *SHORT)
+    good("train", f"--workdir={workdir}", *NARROW)
 
 
 @pytest.mark.parametrize(("name", "content"), [("config.json", ""), ("environment.json", "[]"), ("result.json", "{")])

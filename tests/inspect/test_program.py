@@ -1,13 +1,8 @@
 """The program that prints what a model is made of."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.programs import run
 
 
 @pytest.mark.parametrize(
@@ -29,10 +24,9 @@ ROOT = Path(__file__).parents[2]
         (("--model=googlenet", "--image=20x20x3"), 1, ("error: googlenet takes images of at least 31×31, got 20×20",)),
     ],
 )
-def test_program(arguments, code, words):
-    command = [sys.executable, "-m", "experiments.inspect_model", *arguments]
-    wide = {**os.environ, "COLUMNS": "120"}
-    done = subprocess.run(command, cwd=ROOT, env=wide, capture_output=True, text=True)
+def test_program(arguments, code, words, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    done = run("inspect_model", *arguments)
     assert done.returncode == code, done.stderr
     assert all(word in done.stdout + done.stderr for word in words)
     assert done.stderr.count("\n") == (code > 0)
