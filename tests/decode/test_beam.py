@@ -100,7 +100,8 @@ def test_in_pieces_it_gives_what_it_gives_at_once():
         state = beam.extend(step, state, until, stop=STOP)
         return state, beam.best(state)
 
-    state = beam.begin(step, tables.carry_of(ROWS), tables.prompt_of(ROWS), T, 3, stop=STOP)
+    begin = jax.jit(lambda carry, prompt: beam.begin(step, carry, prompt, T, 3, stop=STOP))
+    state = begin(tables.carry_of(ROWS), tables.prompt_of(ROWS))
     for until in range(T + 2):
         state, found = extend(state, until)
         assert (found.scores[:, 0] > -jnp.inf).all()  # at every moment there is a hypothesis

@@ -5,6 +5,7 @@ python -m tests.golden.make_optimizers_page
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,6 +64,7 @@ TAIL = """
 - **The lecture's own constants** are `optim.lecture`: eps = 1e-7, RMSProp with 0.99, Nesterov with the rate inside."""
 
 
+@functools.cache
 def points(row: table.Row, framework: str) -> np.ndarray:
     """The points after each update [STEPS, 9] of a row in one of the two frameworks that run on JAX."""
     code = row.ours if framework == "cs231n_jax" else row.optax

@@ -29,12 +29,15 @@ def params(dtype=jnp.float32):
     return {"w": jnp.linspace(-1.0, 1.0, 24, dtype=dtype).reshape(8, 3), "b": jnp.full(3, 0.5, dtype)}
 
 
-def run(optimizer, p=None, steps=4, apply=optim.apply_updates):
-    p = params() if p is None else p
+def run(optimizer, p=None, steps=4, apply=optim.apply_updates, jit=jax.jit):
+    def update(p, state):
+        updates, state = optimizer.update(SLOPE(p), state, p)
+        return apply(p, updates), state
+
+    p, update = params() if p is None else p, jit(update)
     state = optimizer.init(p)
     for _ in range(steps):
-        updates, state = optimizer.update(SLOPE(p), state, p)
-        p = apply(p, updates)
+        p, state = update(p, state)
     return p
 
 
@@ -66,11 +69,11 @@ def test_ours_inside_optax_multi_steps(name):
     make, _ = RECIPES[name]
     with jax.numpy_dtype_promotion("standard"):  # optax.MultiSteps needs it
         optimizer, p = optax.MultiSteps(make(0.1), 2), params()
-        state = optimizer.init(p)
+        state, update, slope = optimizer.init(p), jax.jit(optimizer.update), jax.jit(SLOPE)
         for _ in range(3):
-            g = SLOPE(p)
+            g = slope(p)
             for _ in range(2):
-                updates, state = optimizer.update(g, state, p)
+                updates, state = update(g, state, p)
                 p = optax.apply_updates(p, updates)
     assert_same(p, run(make(0.1), steps=3))
 
@@ -82,8 +85,9 @@ def test_ours_inside_optax_inject_hyperparams(name):
     injected = optax.inject_hyperparams(make)(learning_rate=rate)
     state, p = injected.init(params()), params()
     assert "learning_rate" in state.hyperparams
+    update, slope = jax.jit(injected.update), jax.jit(SLOPE)
     for _ in range(4):
-        updates, state = jax.jit(injected.update)(SLOPE(p), state, p)
+        updates, state = update(slope(p), state, p)
         p = optax.apply_updates(p, updates)
     assert_same(p, run(make(rate)), rtol=2e-5, atol=1e-6)  # hyper-parameters are rounded to float32 there
 
@@ -92,8 +96,9 @@ def test_ours_inside_optax_inject_hyperparams(name):
 def test_ours_inside_flax_train_state(name):
     make, _ = RECIPES[name]
     state = TrainState.create(apply_fn=None, params=params(), tx=make(0.1))
+    step = jax.jit(lambda state: state.apply_gradients(grads=SLOPE(state.params)))
     for _ in range(4):
-        state = state.apply_gradients(grads=SLOPE(state.params))
+        state = step(state)
     assert_same(state.params, run(make(0.1)))
 
 
@@ -122,9 +127,14 @@ def fed(optimizer, p=None, **more):
     """Four updates that are told the loss."""
     p = params() if p is None else p
     state, loss = optimizer.init(p), 3.0
-    for _ in range(4):
+
+    @jax.jit
+    def update(p, state):
         updates, state = optimizer.update(SLOPE(p), state, p, value=jnp.float32(loss), **more)
-        p = optim.apply_updates(p, updates)
+        return optim.apply_updates(p, updates), state
+
+    for _ in range(4):
+        p, state = update(p, state)
     return p
 
 
@@ -160,11 +170,15 @@ def test_a_line_search_takes_its_function_and_gradient_through_ours():
         return sum(jnp.sum(x**2) for x in jax.tree.leaves(p))
 
     def searched(optimizer):
-        p, state = params(), optimizer.init(params())
-        for _ in range(3):
+        @jax.jit
+        def update(p, state):
             value, g = jax.value_and_grad(loss)(p)
             updates, state = optimizer.update(g, state, p, value=value, grad=g, value_fn=loss)
-            p = optim.apply_updates(p, updates)
+            return optim.apply_updates(p, updates), state
+
+        p, state = params(), optimizer.init(params())
+        for _ in range(3):
+            p, state = update(p, state)
         return p
 
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
@@ -203,8 +217,10 @@ def test_every_dtype_stays_what_it_is_and_is_right_to_its_precision(name, dtype)
         p = params(jnp.dtype(dtype))
         optimizer = make(0.1)
         state = optimizer.init(p)
-        updates, new_state = optimizer.update(SLOPE(p), state, p)
-        assert all(x.dtype == dtype for x in jax.tree.leaves((updates, optim.apply_updates(p, updates))))
+        updates, new_state = jax.eval_shape(lambda p: optimizer.update(SLOPE(p), state, p), p)
+        assert all(
+            x.dtype == dtype for x in jax.tree.leaves((updates, jax.eval_shape(optim.apply_updates, p, updates)))
+        )
         assert [x.dtype for x in jax.tree.leaves(new_state)] == [x.dtype for x in jax.tree.leaves(state)]
         assert_same(run(optimizer, p), exact, atol=8 * float(jnp.finfo(dtype).eps), rtol=0)
 
@@ -222,7 +238,7 @@ def test_slots_may_be_wider_than_the_parameters(make):
     p = params(jnp.bfloat16)
     optimizer = make(jnp.float32)
     state = optimizer.init(p)
-    updates, new_state = optimizer.update(SLOPE(p), state, p)
+    updates, new_state = jax.eval_shape(lambda p: optimizer.update(SLOPE(p), state, p), p)
     assert {x.dtype.name for x in jax.tree.leaves(new_state) if x.ndim} == {"float32"}
     assert {x.dtype.name for x in jax.tree.leaves(updates)} == {"bfloat16"}
 
@@ -233,9 +249,9 @@ def test_a_second_moment_in_bfloat16_needs_a_wide_slot():
     left = {}
     for dtype, transformation in step.items():
         state = transformation.init(jnp.ones((), jnp.bfloat16))
-        state = state._replace(square_mean=jnp.ones_like(state.square_mean))
+        state, update = state._replace(square_mean=jnp.ones_like(state.square_mean)), jax.jit(transformation.update)
         for _ in range(100):
-            _, state = transformation.update(jnp.zeros((), jnp.bfloat16), state)
+            _, state = update(jnp.zeros((), jnp.bfloat16), state)
         left[dtype] = float(state.square_mean)
     assert left[None] == 1.0
     assert left[jnp.float32] == pytest.approx(0.999**100, rel=1e-4)
@@ -260,7 +276,7 @@ def test_compiled_once_and_equal_to_eager(name):
     for _ in range(4):
         p, state = update(p, state)
     assert traces == 1
-    assert_same(p, run(optimizer))
+    assert_same(p, run(optimizer, jit=lambda update: update))
 
 
 @each_recipe

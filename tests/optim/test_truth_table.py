@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.golden import make_optimizers_page, optimizers_table
+from tests.golden.make_optimizers_page import points
 from tests.golden.optimizers_table import ROWS, Row
 from tests.references import optimizers as reference
 
@@ -13,20 +14,6 @@ EQUAL = make_optimizers_page.EQUAL
 
 def each_row(rows=ROWS):
     return pytest.mark.parametrize("row", rows, ids=lambda row: row.name)
-
-
-@pytest.fixture(scope="module")
-def points():
-    """Ours or optax's points of a row, each computed once."""
-    known: dict[tuple[str, str], np.ndarray] = {}
-
-    def look_up(row: Row, framework: str) -> np.ndarray:
-        key = (row.name, framework)
-        if key not in known:
-            known[key] = make_optimizers_page.points(row, framework)
-        return known[key]
-
-    return look_up
 
 
 def formula(row: Row) -> np.ndarray:
@@ -40,12 +27,12 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @each_row()
-def test_ours_is_the_formula(row, points):
+def test_ours_is_the_formula(row):
     assert distance(points(row, "cs231n_jax"), formula(row)) <= EQUAL
 
 
 @each_row([row for row in ROWS if row.torch])
-def test_ours_and_torch(row, points):
+def test_ours_and_torch(row):
     apart = distance(points(row, "cs231n_jax"), GOLDEN[row.name])
     if row.torch_equal:
         assert apart <= EQUAL
@@ -55,7 +42,7 @@ def test_ours_and_torch(row, points):
 
 
 @each_row([row for row in ROWS if row.optax])
-def test_ours_and_optax(row, points):
+def test_ours_and_optax(row):
     apart = distance(points(row, "cs231n_jax"), points(row, "optax"))
     assert apart <= EQUAL if row.optax_equal else apart > 1e-8
 

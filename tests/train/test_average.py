@@ -1,5 +1,6 @@
 """Averages of weights, statistics and moments against float64 references."""
 
+import functools
 import math
 import tracemalloc
 
@@ -147,7 +148,7 @@ def test_reestimated_statistics_equal_a_float64_run_over_the_same_batches():
     with jax.enable_x64(True):
         wide = Classification(model, (0.5,), (0.25,), dtype="float64")
         params64, state64 = jax.tree.map(lambda x: jnp.asarray(np.asarray(x), jnp.float64), (params, state))
-        step = average.make_moments_step(wide)
+        step = jax.jit(average.make_moments_step(wide))
         moments = [step(params64, state64, jax.tree.map(jnp.asarray, b), key) for b in batches]
         layers = [jax.device_get(m) for m in moments]
 
@@ -174,11 +175,12 @@ def test_stale_statistics_are_not_those_of_the_weights():
     batch["image"][:] = np.random.default_rng(0).integers(0, 256, batch["image"].shape)
     params, state = task.init(0, batch)
     batch = jax.tree.map(jnp.asarray, batch)
-    fresh = average.reestimate(average.make_moments_step(task), params, state, [(batch, jax.random.key(0))])
+    step = jax.jit(average.make_moments_step(task))
+    fresh = average.reestimate(step, params, state, [(batch, jax.random.key(0))])
     images = augment.standardize(batch["image"], task.mean, task.std)
-    train, _ = functional.apply(model, params, state, images, train=True, noise=False)
-    stale, _ = functional.apply(model, params, state, images)
-    right, _ = functional.apply(model, params, fresh, images)
+    train, _ = jax.jit(functools.partial(functional.apply, model, train=True, noise=False))(params, state, images)
+    run = jax.jit(functools.partial(functional.apply, model))
+    (stale, _), (right, _) = (run(params, statistics, images) for statistics in (state, fresh))
     np.testing.assert_allclose(right, train, rtol=1e-3, atol=1e-4)
     assert np.abs(stale - train).max() > 0.1
 

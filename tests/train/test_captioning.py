@@ -1,5 +1,6 @@
 """The task of captioning: what counts, how attention is spread, and that each image is described once."""
 
+import functools
 import json
 import time
 
@@ -40,14 +41,20 @@ def first_batch(size):
     return {name: jnp.asarray(x) for name, x in next(eval_batches(SOURCE, size)).items()}
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def features_of(task, params, state, batch):
+    return functional.apply(task.model, params, state, *task.fed(batch), method="features")[0]
+
+
 def test_the_loss_is_that_of_each_token_and_of_the_places_passed_over(x64):
     task, batch = built(spread=0.7), first_batch(4)
     batch["mask"] = jnp.asarray([1, 0, 1, 1], jnp.float32)
     params, state = task.init(0, batch)
     params = jax.tree.map(lambda x: 2 * x, params)
-    loss, (_, metrics) = task.loss(params, state, batch, key=None, train=False)
-    trained, _ = task.loss(params, state, batch, key=None, train=True)
-    found, _ = functional.apply(task.model, params, state, *task.fed(batch), method="features")
+    score = jax.jit(functools.partial(task.loss, key=None), static_argnames="train")
+    loss, (_, metrics) = score(params, state, batch, train=False)
+    trained, _ = score(params, state, batch, train=True)
+    found = features_of(task, params, state, batch)
     plain, nats, passed, right = jax.tree.map(np.asarray, params), [], [], []
     for n in np.flatnonzero(batch["mask"]):
         target = np.asarray(batch["target"][n, : batch["target_length"][n]])
@@ -67,17 +74,18 @@ def test_the_gradient_of_the_spread_is_that_of_central_differences(x64):
     random = np.random.default_rng(0)
     scores = jnp.asarray(random.standard_normal((3, 4, 5)))
     counted = jnp.asarray([[1, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]], jnp.float32)
-    found = spread(jax.nn.softmax(scores), counted)
+    weighed = jax.jit(lambda scores: spread(jax.nn.softmax(scores), counted))
+    found = weighed(scores)
     alpha = np.asarray(jax.nn.softmax(scores))
     assert found[0] == pytest.approx(((1 - alpha[0, :3].sum(0)) ** 2).sum())
     assert found[1] == pytest.approx(((1 - alpha[1, 0]) ** 2).sum())
     assert found[2] == 0
-    check_grads(lambda scores: spread(jax.nn.softmax(scores), counted), (scores,), 2, ["rev"])
+    check_grads(weighed, (scores,), 2, ["rev"])
     task, batch = built(), first_batch(2)
     params, state = task.init(0, batch)
     whole = jax.jit(lambda params: task.loss(params, state, batch, key=None, train=True)[0].total)
     draw = lambda x: jnp.asarray(random.standard_normal(x.shape))  # noqa: E731
-    direction, gradient = jax.tree.map(draw, params), jax.grad(whole)(params)
+    direction, gradient = jax.tree.map(draw, params), jax.jit(jax.grad(whole))(params)
     along = sum(jnp.vdot(g, d) for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction)))
     ahead, back = (whole(jax.tree.map(lambda p, d, by=by: p + by * d, params, direction)) for by in (1e-7, -1e-7))
     np.testing.assert_allclose((ahead - back) / 2e-7, along, rtol=1e-5)
@@ -90,7 +98,7 @@ def test_a_search_begins_from_the_image_and_is_the_reference(x64):
     how = generation.of(task)
     settings = generate_many.Settings(beam=1, length=6)
     tokens, _, log_probs = generate_many.search(how, settings)((params, state), {"image": batch["image"]})
-    places = functional.apply(task.model, params, state, *task.fed(batch), method="features")[0]["backbone"]
+    places = features_of(task, params, state, batch)["backbone"]
     special = task.target.specials
     for n in range(2):
         wanted, total = [special["<bos>"]], 0.0
@@ -136,7 +144,7 @@ def test_each_image_is_described_once_and_scored_against_all_its_captions(tmp_pa
 def test_alignments_are_the_weights_of_each_token(x64):
     task, batch = built(), first_batch(3)
     variables = task.init(0, batch)
-    found = task.alignment(*variables, batch)
+    found = jax.jit(task.alignment)(*variables, batch)
     assert found.shape == (3, batch["target"].shape[1] - 1, 13 * 13)
     np.testing.assert_allclose(found.sum(-1), np.ones(found.shape[:2]), rtol=1e-12)
     with pytest.raises(ValueError, match="this model has no attention"):
@@ -178,7 +186,7 @@ def test_features_of_an_encoder_stand_for_images(dtype, x64):
     task = registry.build(TaskConfig(name="captioning"), model, DATA, source.info)
     batch = {name: jnp.asarray(x) for name, x in next(eval_batches(source, 6)).items()}
     variables = task.init(0, batch)
-    loss, _ = task.loss(*variables, batch, key=None, train=False)
+    loss, _ = jax.jit(functools.partial(task.loss, key=None, train=False))(*variables, batch)
     assert loss.total.dtype == dtype.value
     how = generation.of(task)
     shown = how.inputs(source).take(np.array([2, 0]), 1)["image"]
