@@ -214,6 +214,7 @@ def test_real_imdb(tfds_dir):
     assert np.bincount(everything(source)["label"]).tolist() == [1250, 1250]
 
 
+@pytest.mark.slow
 def test_real_multi30k(tfds_dir):
     """Printed: the share of padding in one bucket and in three."""
     directory = real(tfds_dir, "multi30k_translate")

@@ -160,6 +160,7 @@ def test_an_unknown_name_suggests_the_nearest(tiny, tmp_path, monkeypatch, name,
     assert hint in str(caught.value)
 
 
+@pytest.mark.slow
 def test_real_cifar10_is_complete(real_cifar10):
     train, evaluation = real_cifar10
     assert np.bincount(everything(train)["label"]).tolist() == [5000] * 10
@@ -172,6 +173,7 @@ def test_real_cifar10_is_complete(real_cifar10):
     assert train.info.fingerprint == fingerprint(train.arrays, train.info.classes)
 
 
+@pytest.mark.slow
 def test_real_cifar10_is_decoded_as_pillow_does(real_cifar10, tfds_dir):
     """The records are protocol buffers that hold each PNG as it is; Pillow reads it from there."""
     import io
@@ -188,6 +190,7 @@ def test_real_cifar10_is_decoded_as_pillow_does(real_cifar10, tfds_dir):
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(record[start:]))), image)
 
 
+@pytest.mark.slow
 def test_real_cifar10_opens_fast_the_second_time(real_cifar10, tfds_dir, cifar10_cache, monkeypatch):
     monkeypatch.setenv("CS231N_JAX_CACHE", str(cifar10_cache))
     seconds = []
@@ -198,7 +201,10 @@ def test_real_cifar10_opens_fast_the_second_time(real_cifar10, tfds_dir, cifar10
     assert min(seconds) < 0.05
 
 
-@pytest.mark.parametrize(("name", "shape", "classes"), [("cifar100", (32, 32, 3), 100), ("mnist", (28, 28, 1), 10)])
+@pytest.mark.parametrize(
+    ("name", "shape", "classes"),
+    [pytest.param("cifar100", (32, 32, 3), 100, marks=pytest.mark.slow), ("mnist", (28, 28, 1), 10)],
+)
 def test_other_real_sets(tfds_dir, name, shape, classes):
     train, evaluation = opened(name, dir=str(tfds_dir)), opened(name, "eval", dir=str(tfds_dir))
     assert train.info.shapes["image"] == shape

@@ -11,6 +11,7 @@ from experiments.studies import auxiliary_heads, convolutional_runs
 PARTS = ("stem", *auxiliary_heads.FEW)
 
 
+@pytest.mark.slow
 def test_the_training_loss_adds_the_heads_with_their_weights():
     """And so the heads change the gradient below them, and none above."""
     random = np.random.default_rng(0)

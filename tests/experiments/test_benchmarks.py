@@ -19,7 +19,13 @@ CHANNELS = {"lenet5": 1}
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("net", families.BATCHES)
+@pytest.mark.parametrize(
+    "net",
+    [
+        pytest.param(n, marks=pytest.mark.slow if n in ("densenet40_12", "googlenet_cifar") else ())
+        for n in families.BATCHES
+    ],
+)
 def test_the_rival_has_the_same_parameters(net):
     image = jax.ShapeDtypeStruct((2, 32, 32, CHANNELS.get(net, 3)), jnp.float32)
     with jax.numpy_dtype_promotion("standard"):  # flax's own average pooling needs it

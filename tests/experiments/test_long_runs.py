@@ -57,6 +57,7 @@ def test_a_plain_net_has_no_branch_to_switch_off(options):
         models.create("plain20", **options)
 
 
+@pytest.mark.slow
 def test_runs_done_alone_are_those_of_the_study(tmp_path):
     done = run("study", "depth_degradation", "--quick", "--runs=plain20_seed0", f"--workdir={tmp_path}")
     assert done.returncode == 0, done.stderr

@@ -12,6 +12,7 @@ from cs231n_jax.ops import conv, norm
 from experiments.studies import convolutional_runs, dense_runs, digit_runs, residual_at_init, small_nets
 
 
+@pytest.mark.slow
 def test_signals_grow_by_doubling_by_one_a_block_or_not_at_all():
     """Against numbers found once with other software, one draw of 512 units each."""
     growth = {

@@ -67,6 +67,7 @@ def test_momentum_needs_the_root_of_the_condition_number(quick):
 # --- activations ---
 
 
+@pytest.mark.slow
 def test_saturated_units_have_the_known_derivatives(quick):
     numbers = quick("saturation").numbers
     for name, published in {
@@ -132,11 +133,14 @@ def test_steps_of_one_sign_make_a_detour(seed, x64):
     assert centred.updates < 10 < zigzag.fastest("positive", 10, 256, seed).updates
 
 
-def test_the_race_finds_its_runners_and_says_what_it_lacks(quick, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_the_race_finds_its_runners(quick):
     result = quick("activation_race")
     assert {row["activation"] for row in result.rows} == set(activation_race.ACTIVATIONS)
     assert result.numbers["digits, relu: epochs"] < result.numbers["digits, sigmoid: epochs"]
 
+
+def test_a_study_says_which_data_it_lacks(tmp_path, monkeypatch):
     # Only a directory of its own hides a set: TFDS reads its environment when it is imported, maybe by another test.
     config = partial(DataConfig, dir=str(tmp_path))
     monkeypatch.setattr(dense_runs, "DataConfig", config)
@@ -213,6 +217,7 @@ def test_without_an_activation_the_gradient_is_a_power():
     np.testing.assert_allclose(rnn_gradients.shares(net, 10, 2), 0.9**10, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_published_signals_come_out(quick):
     numbers = quick("init_scales").numbers
     assert numbers["farthest published number (spreads)"] < 3  # each of them is one draw
@@ -236,6 +241,7 @@ def test_the_signal_is_that_of_an_independent_net():
             assert ours[layer, 1] == pytest.approx((np.abs(h) > 0.99).mean(), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_batch_norm_makes_small_scales_train(quick):
     numbers = quick("batchnorm_scales").numbers
     smallest = {kind: numbers[f"digits, 0.0001: {kind}: final loss"] for kind in ("plain", "batch norm")}

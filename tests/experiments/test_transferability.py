@@ -31,6 +31,7 @@ def done(tmp_path_factory):
     return workdir, transferability.study(workdir, quick=True)
 
 
+@pytest.mark.slow
 def test_every_way_at_every_depth_is_in_the_table(done):
     _, result = done
     assert result.figure.read_bytes().startswith(b"\x89PNG")
@@ -41,6 +42,7 @@ def test_every_way_at_every_depth_is_in_the_table(done):
     assert result.sentence.endswith(".")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("way", "source", "stays"), [("AnB", "A", True), ("BnBplus", "B", False)])
 def test_what_is_carried_over_is_the_other_nets(done, way, source, stays):
     root = done[0] / "transferability" / "seed0"
@@ -62,6 +64,7 @@ def test_differences_are_taken_seed_by_seed():
     assert (row["difference"], row["±"]) == (pytest.approx(-8), pytest.approx(2))
 
 
+@pytest.mark.slow
 def test_a_study_of_another_setting_does_not_go_on(done, monkeypatch):
     kept = done[0] / "transferability" / "seed0" / "base_B.json"
     assert json.loads(kept.read_text())["setting"]["updates"] == 2

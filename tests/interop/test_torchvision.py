@@ -85,7 +85,10 @@ NARROW = {
 }
 
 
-@pytest.mark.parametrize("name", NARROW)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n in ("alexnet", "vgg16_bn", "resnet18") else pytest.mark.slow) for n in NARROW],
+)
 def test_export_then_load_is_the_identity(name):
     options = {**NARROW[name], "num_classes": 7}
     variables = functional.init(models.create(name, **options), 0, image(224))

@@ -17,7 +17,11 @@ from cs231n_jax.train.assemble import assemble
 from cs231n_jax.train.step import make_train_step
 
 MESHES = ((8, 1), (1, 8), (4, 2))
-every_mesh = pytest.mark.parametrize("mesh", MESHES, ids=lambda mesh: "x".join(map(str, mesh)))
+# By default the one that splits both ways.
+every_mesh = pytest.mark.parametrize(
+    "mesh",
+    [pytest.param(mesh, marks=pytest.mark.slow if 1 in mesh else (), id="x".join(map(str, mesh))) for mesh in MESHES],
+)
 
 
 @functools.cache

@@ -89,7 +89,9 @@ def test_weights_averaged_with_old_statistics_are_worse(thorough):
     assert own["wrong"] < stale["wrong"]
 
 
-@pytest.mark.parametrize("together", [2, 3, 5])
+@pytest.mark.parametrize(
+    "together", [2, pytest.param(3, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.slow)]
+)
 def test_members_that_are_computed_together_give_equal_results(thorough, together):
     chosen, found = thorough
     at_once = ensemble.compare(assemble(config_of()), chosen, thorough=True, together=together)

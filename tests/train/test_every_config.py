@@ -17,8 +17,8 @@ from tests.train import shortest
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(str(p) for p in (ROOT / "experiments" / "configs").glob("*.py") if p.stem != "replay")
 
-# Of images with statistics, a text with a carry, captions; the slow run has all.
-QUICK = ("cifar10_resnet", "char_lm", "scenes")
+# Of images with statistics, and a text with a carry; the slow run has all.
+QUICK = ("cifar10_resnet", "char_lm")
 every_config = pytest.mark.parametrize(
     "text",
     [
