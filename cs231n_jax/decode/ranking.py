@@ -5,7 +5,8 @@ from jax import lax
 
 from cs231n_jax.typing import Array
 
-WIDTH = 32  # tokens of a chunk
+WIDTH = 32  # tokens of a chunk, or nearly
+VECTOR = 8  # of which a chunk has some
 LARGE = 1024  # tokens; of fewer all are ranked
 
 
@@ -39,22 +40,30 @@ def likeliest(logits: Array, before: Array, k: int, *, large: int = LARGE, width
         their totals [N, K] and their places b·V + v, int32 [N, K]; the place of a total of −∞ is any.
     """
     (n, b), v = before.shape, logits.shape[-1]
-    top = jnp.max(logits, -1, keepdims=True)
-    norm = jnp.log(jnp.sum(jnp.exp(logits - top), -1, keepdims=True))
-    parts = [part.reshape(n, b, 1) for part in (top, norm, before)]
-    if v < large or b * v < k * width:
-        return largest(_totals(logits.reshape(n, b, v), parts).reshape(n, b * v), k)
-    count = -(-v // width)
+    width = _dividing(v, width)
+    chunked = v >= large and b * v >= k * width
+    count, width = (-(-v // width), width) if chunked else (1, v)
     filled = jnp.pad(logits, ((0, 0), (0, count * width - v)), constant_values=-jnp.inf)
-    chunks = filled.reshape(n, b, count, width)
-    peaks = _totals(jnp.max(chunks, -1), parts).reshape(n, b * count)
-    chosen = jnp.sort(largest(peaks, k)[1], -1)
+    chunks = lax.optimization_barrier(filled.reshape(n, b, count, width))
+    peaks = jnp.max(chunks, -1)
+    top = jnp.max(peaks, -1, keepdims=True)
+    norm = jnp.log(jnp.sum(jnp.exp(chunks - top[..., None]), (2, 3)))[..., None]
+    parts = [top, norm, before[..., None]]
+    if not chunked:
+        return largest(_totals(chunks[:, :, 0], parts).reshape(n, b * v), k)
+    chosen = jnp.sort(largest(_totals(peaks, parts).reshape(n, b * count), k)[1], -1)
     inside = _rows(chunks.reshape(n, b * count, width), chosen)
     totals = _totals(inside, [_rows(part, chosen // count) for part in parts])
     values, index = largest(totals.reshape(n, k * width), k)
     chunk = jnp.take_along_axis(chosen, index // width, 1)
     token = jnp.minimum(chunk % count * width + index % width, v - 1)  # what a chunk was filled with is no token
     return values, chunk // count * v + token
+
+
+def _dividing(v: int, width: int) -> int:
+    """Whole vectors near `width` that divide V, where there are such: then no chunk is filled, by a copy of all."""
+    near = range(VECTOR * -(-width // (2 * VECTOR)), 2 * width + 1, VECTOR)
+    return min((each for each in near if v % each == 0), key=lambda each: abs(each - width), default=width)
 
 
 def _totals(logits: Array, parts: list[Array]) -> Array:

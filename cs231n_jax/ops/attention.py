@@ -10,6 +10,7 @@ number of queries follow. Rows of a beam search are queries to the same memory: 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -17,7 +18,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Integer
 
+from cs231n_jax.ops.platform import by_platform
 from cs231n_jax.ops.precision import at_least_float32
+
+TERMS = 8  # of a sum, that a CPU adds up before it writes the sum
+LARGE = 2**20  # numbers of all memories: 4 MB of float32, more than the caches next to the cores
 
 
 class Memory(NamedTuple):
@@ -26,7 +31,7 @@ class Memory(NamedTuple):
     keys: Array  # [N, L, K], what queries are compared with
     values: Array  # [N, L, D], what is read
     lengths: Array | None = None  # int32 [N], the places that there are; None: all L
-    exponentials: Array | None = None  # [N, L, K], of the keys: for `additive_of_exponentials`, without a tanh
+    exponentials: Array | None = None  # [K, N, L], of the keys: for `additive_of_exponentials`, without a tanh
 
 
 def dot(query: Float[Array, "n q k"], keys: Float[Array, "n l k"]) -> Float[Array, "n q l"]:
@@ -85,18 +90,29 @@ def exponential(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
     return jnp.exp(2 * jnp.clip(x, -bound, bound))
 
 
+def exponentials(keys: Float[Array, "n l k"]) -> Float[Array, "k n l"]:
+    """Return `exponential` of the keys, turned so that what a unit brings to all scores lies side by side.
+
+    Args:
+        keys: U_a·h_l [N, L, K].
+
+    Reference: `exponential`.
+    """
+    return jnp.moveaxis(exponential(keys), 2, 0)
+
+
 def additive_of_exponentials(
-    query: Float[Array, "n q k"], exponentials: Float[Array, "n l k"], vector: Float[Array, " k"]
+    query: Float[Array, "n q k"], exponentials: Float[Array, "k n l"], vector: Float[Array, " k"]
 ) -> Float[Array, "n q l"]:
     """Return what `additive` returns, for keys that many queries follow on: no tanh is taken of a pair.
 
     tanh(x + y) = 1 − 2·e^{−2x} / (e^{2y} + e^{−2x}), so
 
-    score_ql = Σ_k v_k − 2·Σ_k v_k·r_qk / (exponential(key)_lk + r_qk),   r = exponential(−query)
+    score_ql = Σ_k v_k − 2·Σ_k v_k·r_qk / (exponentials_kl + r_qk),   r = exponential(−query)
 
     Args:
         query: W_a·s [N, Q, K].
-        exponentials: `exponential` of the keys [N, L, K].
+        exponentials: of the keys, [K, N, L].
         vector: v_a [K].
 
     Raises:
@@ -106,12 +122,26 @@ def additive_of_exponentials(
     1e-7·Σ|v| in float32; a key beyond the bound of `exponential` counts as this bound,
     while of a query that is beyond it all keys within ±30 get what they get by tanh.
     """
-    _check_width(query, exponentials)
+    _check_width(query, jnp.moveaxis(exponentials, 0, 2))
     inverse = exponential(-query)
     shares = vector.astype(inverse.dtype)[None, None] * inverse
-    # queries side by side, [N, L, Q, K]: otherwise XLA:CPU merges this with the softmax, and is slower by half
-    rest = (shares[:, None] / (exponentials[:, :, None] + inverse[:, None])).sum(-1)
-    return vector.astype(rest.dtype).sum() - 2 * jnp.swapaxes(rest, 1, 2)
+    rest = by_platform(shares, inverse, exponentials, cpu=_one_by_one, default=_at_once)
+    return vector.astype(rest.dtype).sum() - 2 * rest
+
+
+def _at_once(shares: Array, inverse: Array, exponentials: Array) -> Array:
+    shares, inverse = (jnp.moveaxis(x, 2, 0)[..., None] for x in (shares, inverse))
+    return (shares / (exponentials[:, :, None] + inverse)).sum(0)
+
+
+def _one_by_one(shares: Array, inverse: Array, exponentials: Array) -> Array:
+    """Unit by unit: a loop that XLA:CPU compiles into one pass over the exponentials, in half the time of its sum."""
+
+    def add(unit: Array, sums: Array) -> Array:
+        share, one = _slice(shares, unit, 2), _slice(inverse, unit, 2)
+        return sums + share / (jnp.swapaxes(_slice(exponentials, unit, 0), 0, 1) + one)
+
+    return _sum(len(exponentials), add, (*shares.shape[:2], exponentials.shape[2]), exponentials.dtype)
 
 
 def weigh(scores: Float[Array, "n q l"], lengths: Integer[Array, " n"] | None = None) -> Float[Array, "n q l"]:
@@ -146,6 +176,42 @@ def read(weights: Float[Array, "n q l"], values: Float[Array, "n l d"]) -> Float
     wide = weights.astype(values.dtype)
     sums = lax.dot_general(wide, values, (((2,), (1,)), ((0,), (0,))), preferred_element_type=_wide(values))
     return sums.astype(values.dtype)
+
+
+def read_for_few(weights: Float[Array, "n q l"], values: Float[Array, "n l d"]) -> Float[Array, "n q d"]:
+    """Return what `read` returns, for a few queries to each of many memories, faster on a CPU.
+
+    XLA:CPU makes one small product after the other, on one core; here all memories are read place by place. Other
+    platforms, a single query and little memory get `read`. *Deviation* from it: the order of the sums.
+
+    Args:
+        weights: [N, Q, L].
+        values: [N, L, D]; finite also where the weights are 0.
+
+    Reference: Bahdanau, Cho, Bengio 2015, equation 5.
+    """
+    if weights.shape[1] == 1 or values.size < LARGE:
+        return read(weights, values)
+    return by_platform(weights, values, cpu=_place_by_place, default=read)
+
+
+def _place_by_place(weights: Array, values: Array) -> Array:
+    wide = _wide(values)
+    weights = weights.astype(values.dtype)
+
+    def add(place: Array, sums: Array) -> Array:
+        return sums + _slice(weights, place, 2).astype(wide) * _slice(values, place, 1).astype(wide)
+
+    shape = *weights.shape[:2], values.shape[2]
+    return _sum(values.shape[1], add, shape, wide).astype(values.dtype)
+
+
+def _sum(count: int, add: Callable[[Array, Array], Array], shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+    return lax.fori_loop(0, count, add, jnp.zeros(shape, dtype), unroll=TERMS)
+
+
+def _slice(x: Array, index: Array, axis: int) -> Array:
+    return lax.dynamic_slice_in_dim(x, index, 1, axis)
 
 
 def _wide(x: Array) -> jnp.dtype:

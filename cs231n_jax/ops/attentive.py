@@ -44,7 +44,8 @@ def attentive(
         x: inputs [M, T, E], M = N·B: rows n·B … n·B + B − 1 read from memory n.
         weights: of the dtype of x.
         state: before the first step, (h, c) or (h,), each [M, H]; c of at least float32.
-        memory: keys [N, L, A], values [N, L, D], lengths [N].
+        memory: keys [N, L, A], values [N, L, D], lengths [N]. With `exponentials`, for decoding, scores are
+            `attention.additive_of_exponentials`.
 
     Returns:
         h_t [M, T, H]; c_t [M, T, D]; α_t [M, T, L], in at least float32; the last state.
@@ -61,11 +62,14 @@ def attentive(
     given = weights.cell
     gru = isinstance(given, GruWeights)
     into, hidden, bias, hidden_bias = cells.with_hidden_bias(given) if gru else cells.without_hidden_bias(given)
-    width = x.shape[2]
-    ahead = cells.product(x, into[:width])
-    ahead = jnp.swapaxes(ahead + cells.over(bias, ahead), 0, 1)
-    gate = weights.gate or (None, None)
+    width, gate = x.shape[2], weights.gate or (None, None)
     rest = attentive_loop.Weights(into[width:], hidden, hidden_bias, weights.query, weights.vector, *gate)
-    *steps, last = attentive_loop.run(cell, ahead, rest, tuple(state), memory)
+    if memory.exponentials is None:
+        ahead = cells.product(x, into[:width])
+        ahead = jnp.swapaxes(ahead + cells.over(bias, ahead), 0, 1)
+        *steps, last = attentive_loop.run(cell, ahead, rest, tuple(state), memory)
+    else:
+        x, rest = jnp.swapaxes(x, 0, 1), rest._replace(context=into)
+        *steps, last = attentive_loop.decode(cell, x, bias, rest, tuple(state), memory)
     outputs, contexts, alphas = (jnp.swapaxes(each, 0, 1) for each in steps)
     return outputs, contexts, alphas, last

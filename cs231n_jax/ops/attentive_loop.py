@@ -24,15 +24,25 @@ from cs231n_jax.ops.time_loop import State, outer, shifted, total
 
 
 class Weights(NamedTuple):
-    """Parameters of a step, but for what the inputs are multiplied by."""
+    """Parameters of a step."""
 
-    context: Array  # [D, G·H]
+    context: Array  # [D, G·H]; for `decode` the input's above them, [E + D, G·H]
     hidden: Array  # [H, G·H]
     hidden_bias: Array | None  # [G·H]
     query: Array  # W_a [H, A]
     vector: Array  # v_a [A]
     gate: Array | None  # [H, 1]
     gate_bias: Array | None  # [1]
+
+
+class _Look(NamedTuple):
+    """What is read before a step; M = N·B rows."""
+
+    query: Array  # [N, B, A]
+    alpha: Array  # [N, B, L]
+    read: Array  # Σ_l α_l·value_l [M, D]
+    beta: Array | None  # [M, 1]
+    context: Array  # β·read
 
 
 class _Step(NamedTuple):
@@ -54,18 +64,46 @@ def run(cell: Cell, ahead: Array, weights: Weights, state: State, memory: Memory
         ahead: [T, M, G·H], the products of the inputs, bias added; M = N·B.
         weights: of the rest.
         state: before the first step.
-        memory: of N rows. Where it has `exponentials`, scores are `additive_of_exponentials`, for decoding: then the
-            derivative is jax's, of all that is kept for it.
+        memory: of N rows.
 
     Returns:
         h [T, M, H], the contexts [T, M, D] and α [T, M, L] of each step; the last state.
 
     Reference: `attentive.attentive`, whose loop this is.
     """
-    given = cell, ahead, weights, state, memory.keys, memory.values, memory.lengths
-    if memory.exponentials is not None:
-        return _forward(*given, memory.exponentials)[0]
-    return _run(*given)
+    return _run(cell, ahead, weights, state, memory.keys, memory.values, memory.lengths)
+
+
+def decode(
+    cell: Cell, x: Array, bias: Array, weights: Weights, state: State, memory: Memory
+) -> tuple[Array, Array, Array, State]:
+    """Run all steps as `run` does, with a memory that has `exponentials`.
+
+    The input and the context are multiplied in one product: of two, XLA:CPU copies the weights in every step. The
+    derivative is jax's, of all that is kept for it.
+
+    Args:
+        cell: what is computed in a step.
+        x: inputs [T, M, E].
+        bias: of the products with them [G·H].
+        weights: of the rest; the context's below the input's.
+        state: before the first step.
+        memory: of N rows, with `exponentials`.
+
+    Returns:
+        as `run`.
+
+    Reference: `attentive.attentive`.
+    """
+
+    def step(state: State, x: Array) -> tuple[State, tuple[Array, Array, Array]]:
+        look = _look(weights, state[0], memory)
+        z = product(jnp.concatenate((x, look.context), 1), weights.context)
+        new, _ = advance(cell, z + over(bias, z), state, weights.hidden, weights.hidden_bias)
+        return new, (new[0], look.context, look.alpha.reshape(len(x), -1))
+
+    last, steps = lax.scan(step, state, x)
+    return *steps, last
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -76,31 +114,15 @@ def _run(
 
 
 def _forward(
-    cell: Cell,
-    ahead: Array,
-    weights: Weights,
-    first: State,
-    keys: Array,
-    values: Array,
-    lengths: Array | None,
-    exponentials: Array | None = None,
+    cell: Cell, ahead: Array, weights: Weights, first: State, keys: Array, values: Array, lengths: Array | None
 ) -> tuple:
     rows = ahead.shape[1]
 
-    def scored(query: Array) -> Array:
-        if exponentials is None:
-            return attention.additive(query, keys, weights.vector)
-        return attention.additive_of_exponentials(query, exponentials, weights.vector)
-
     def step(state: State, z: Array) -> tuple[State, tuple[Array, _Step]]:
-        h = state[0]
-        query = product(h, weights.query).astype(keys.dtype).reshape(len(keys), -1, keys.shape[-1])
-        alpha = attention.weigh(scored(query), lengths)
-        read = attention.read(alpha, values).reshape(rows, -1)
-        beta = _beta(weights, h)
-        context = read if beta is None else beta.astype(read.dtype) * read
-        new, saved = advance(cell, z + product(context, weights.context), state, weights.hidden, weights.hidden_bias)
-        return new, (context, _Step(new, saved, query, alpha, read, beta))
+        look = _look(weights, state[0], Memory(keys, values, lengths))
+        z = z + product(look.context, weights.context)
+        new, saved = advance(cell, z, state, weights.hidden, weights.hidden_bias)
+        return new, (look.context, _Step(new, saved, look.query, look.alpha, look.read, look.beta))
 
     last, (contexts, steps) = lax.scan(step, first, ahead)
     outputs = steps.state[0], contexts, steps.alpha.reshape(len(ahead), rows, -1), last
@@ -149,6 +171,19 @@ def _backward(cell: Cell, kept: tuple, cotangents: tuple) -> tuple:
 
 
 _run.defvjp(_forward, _backward)
+
+
+def _look(weights: Weights, h: Array, memory: Memory) -> _Look:
+    keys, values, lengths, exponentials = memory
+    query = product(h, weights.query).astype(keys.dtype).reshape(len(keys), -1, keys.shape[-1])
+    if exponentials is None:
+        alpha = attention.weigh(attention.additive(query, keys, weights.vector), lengths)
+        read = attention.read(alpha, values)
+    else:
+        alpha = attention.weigh(attention.additive_of_exponentials(query, exponentials, weights.vector), lengths)
+        read = attention.read_for_few(alpha, values)
+    read, beta = read.reshape(len(h), -1), _beta(weights, h)
+    return _Look(query, alpha, read, beta, read if beta is None else beta.astype(read.dtype) * read)
 
 
 def _beta(weights: Weights, h: Array) -> Array | None:

@@ -59,3 +59,15 @@ def test_the_totals_of_a_large_vocabulary_are_not_made():
     given = jax.ShapeDtypeStruct((N * B, 2048), jnp.float32), jax.ShapeDtypeStruct((N, B), jnp.float32)
     program = jax.jit(run).lower(*given).compile()
     assert program.memory_analysis().temp_size_in_bytes < 1.5 * N * B * 2048 * 4
+
+
+@pytest.mark.usefixtures("x64")
+def test_a_vocabulary_that_chunks_divide_is_not_copied():
+    rng = np.random.default_rng(0)
+    for v, copied in ((1200, False), (1201, True)):
+        given = jnp.asarray(rng.standard_normal((N * B, v))), jnp.asarray(rng.standard_normal((N, B)))
+        whole, chunks = (jax.jit(functools.partial(ranking.likeliest, k=K, large=n)) for n in (v + 1, v))
+        assert (" pad(" in chunks.lower(*given).compile().as_text()) == copied
+        (values, index), (wanted, order) = chunks(*given), whole(*given)
+        np.testing.assert_allclose(values, wanted, rtol=1e-14)
+        np.testing.assert_array_equal(index, order)

@@ -80,23 +80,32 @@ def test_of_an_empty_memory_nothing_is_read_and_gradients_are_finite(x64):
 def test_sums_in_bfloat16_are_taken_in_float32():
     query, keys = normal(N, Q, K, dtype="bfloat16"), normal(N, L, K, dtype="bfloat16")
     vector = normal(K, dtype="bfloat16")
-    grown = attention.additive_of_exponentials(query, attention.exponential(keys), vector)
+    grown = attention.additive_of_exponentials(query, attention.exponentials(keys), vector)
     for scores in (attention.dot(query, keys), attention.additive(query, keys, vector), grown):
         assert scores.dtype == jnp.float32
         assert attention.weigh(scores).dtype == jnp.float32
-    assert attention.read(attention.weigh(scores), normal(N, L, D, dtype="bfloat16")).dtype == jnp.bfloat16
+    values = normal(N, L, D, dtype="bfloat16")
+    assert attention.read(attention.weigh(scores), values).dtype == jnp.bfloat16
 
 
 EXTREMES = (0.0, 1e-30, 1e-4, 3.0, 12.0, 34.0)
 
 
 def both_scores(query, keys, vector):
-    grown = jax.jit(attention.additive_of_exponentials)(query, attention.exponential(keys), vector)
+    grown = jax.jit(attention.additive_of_exponentials)(query, attention.exponentials(keys), vector)
     return grown, jax.jit(attention.additive)(query, keys, vector)
 
 
+def elsewhere(monkeypatch):
+    """What is computed where there is no CPU."""
+    monkeypatch.setattr(attention, "by_platform", lambda *operands, cpu, default: default(*operands))
+
+
+@pytest.mark.parametrize("cpu", [True, False])
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 2e-6), ("float64", 1e-13)])
-def test_scores_by_exponentials_are_those_by_tanh(dtype, bound, x64):
+def test_scores_by_exponentials_are_those_by_tanh(dtype, bound, cpu, x64, monkeypatch):
+    if not cpu:
+        elsewhere(monkeypatch)
     draw = partial(normal, dtype=dtype)
     strange = jnp.asarray([sign * x for x in EXTREMES for sign in (1, -1)], dtype)
     queries, keys = jnp.broadcast_to(strange[:, None], (12, K))[None], jnp.broadcast_to(strange[:, None], (12, K))[None]
@@ -104,6 +113,26 @@ def test_scores_by_exponentials_are_those_by_tanh(dtype, bound, x64):
         found, wanted = both_scores(*given)
         assert found.dtype == wanted.dtype == dtype
         np.testing.assert_allclose(found, wanted, rtol=0, atol=bound * float(jnp.abs(given[2]).sum()))
+
+
+@pytest.mark.parametrize("places", [1, attention.TERMS, 3 * attention.TERMS + 1])
+def test_few_queries_read_what_many_do(places, x64, monkeypatch):
+    monkeypatch.setattr(attention, "LARGE", 0)
+    weights, values = attention.weigh(normal(N, Q, places)), normal(N, places, D)
+    assert "dot_general" not in str(jax.make_jaxpr(attention.read_for_few)(weights, values))
+    np.testing.assert_allclose(attention.read_for_few(weights, values), attention.read(weights, values), rtol=1e-13)
+    narrow = values.astype("bfloat16")
+    found, wanted = (f(weights, narrow) for f in (attention.read_for_few, attention.read))
+    assert found.dtype == wanted.dtype == jnp.bfloat16
+    np.testing.assert_allclose(found.astype("float32"), wanted.astype("float32"), rtol=2**-7)  # of 8 bits the last
+    elsewhere(monkeypatch)
+    assert "dot_general" in str(jax.make_jaxpr(lambda *given: attention.read_for_few(*given))(weights, values))
+
+
+def test_one_query_and_little_memory_are_read_by_a_product(x64):
+    for queries, places in ((Q, L), (1, attention.LARGE)):
+        weights, values = (jax.ShapeDtypeStruct((1, *shape), "float64") for shape in ((queries, places), (places, 1)))
+        assert "dot_general" in str(jax.make_jaxpr(attention.read_for_few)(weights, values))
 
 
 def test_scores_by_exponentials_are_finite_whatever_is_given_and_right_where_a_query_is_beyond_all_bounds():
@@ -171,7 +200,7 @@ def test_the_attentive_layer_is_the_reference(cell, each, gated, x64):
 def test_with_the_exponentials_of_its_keys_the_layer_is_the_same(cell, x64):
     x, weights, state, memory = layer(cell, 2 * N, gated=True)
     run = jax.jit(lambda memory: attentive(CELLS[cell], x, weights, state, memory))
-    wanted, found = run(memory), run(memory._replace(exponentials=attention.exponential(memory.keys)))
+    wanted, found = run(memory), run(memory._replace(exponentials=attention.exponentials(memory.keys)))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-11, atol=1e-13), found, wanted)
 
 
@@ -206,7 +235,7 @@ def test_what_does_not_fit_is_named(x64, unchecked):
     with pytest.raises(ValueError, match="queries have 4 units and keys 3: bring them to one width"):
         attention.dot(normal(N, Q, 4), normal(N, L, 3))
     with pytest.raises(ValueError, match="queries have 4 units and keys 3: bring them to one width"):
-        attention.additive_of_exponentials(normal(N, Q, 4), normal(N, L, 3), normal(3))
+        attention.additive_of_exponentials(normal(N, Q, 4), normal(3, N, L), normal(3))
     x, weights, state, memory = layer("gru", N + 1)
     with pytest.raises(ValueError, match="4 rows cannot read from 3 memories"):
         attentive(cells.GRU, x, weights, state, memory)
