@@ -21,13 +21,22 @@ def compiled_rows(slow, without=()):
     return pytest.mark.parametrize("row", [row for row in marked if row.id not in without])
 
 
-# `repeated` makes the blocks of all families; these have plain layers, statistics, noise and several paths.
+# `repeated` makes the blocks of all families; these have plain layers, statistics, noise and several paths. By default
+# plain layers, and statistics with noise.
 REMAT_NAMES = ("alexnet", "stochastic_resnet110", "densenet40_12", "fractalnet20", *QUICK)
-REMAT = [row for row in MODELS if str(row) in REMAT_NAMES]
+# With a gradient in training by default: statistics, noise, and of the networks of texts one with attention; that a
+# layer passes a gradient on is tested with it in tests/ops.
+TRAINED = (*QUICK, "stochastic_resnet110", "captioner_lstm", "vqa_stacked2")
 
 
 def not_quick(row):
     return str(row) not in QUICK
+
+
+def rows_of(names, quick):
+    """The rows of these names; those not in `quick` are left to the slow run."""
+    marked = [(row, () if str(row) in quick else pytest.mark.slow) for row in MODELS if str(row) in names]
+    return pytest.mark.parametrize("row", [pytest.param(row, marks=marks, id=str(row)) for row, marks in marked])
 
 
 # Googlenets compile for long: the one with LRN is in the test of gradients in inference alone.
@@ -135,7 +144,7 @@ def test_every_parameter_has_a_gradient_in_inference(row, x64):
             assert float(jnp.abs(g).max()) > 1e-8, name
 
 
-@compiled_rows(lambda row: row.slow or row.name == "googlenet_cifar", without=("googlenet-lrn",))
+@compiled_rows(lambda row: str(row) not in TRAINED, without=("googlenet-lrn",))
 def test_every_parameter_has_a_gradient_in_training(row, x64):
     """With batch statistics and noise: for one key or another, since each draw may switch parts off."""
     model, *arrays = build(row)
@@ -161,7 +170,7 @@ def normalized_biases(paths):
     return {path for path in paths if path.endswith("/bias") and path.replace("/conv", "/norm") in set(paths) - {path}}
 
 
-@pytest.mark.parametrize("row", [row for row in MODELS if row.name in ("mlp", "lenet5", "resnet8")], ids=str)
+@rows_of(("mlp", "lenet5", "lenet5-1998", "resnet8"), quick=("mlp", "lenet5"))
 def test_jit_equals_eager_and_evaluation_is_deterministic(row):
     model, params, state, x = build(row)
     eager, same_state = functional.apply(model, params, state, x)
@@ -250,7 +259,7 @@ def test_freezing_every_stage_leaves_nothing_random(row):
             assert np.array_equal(leaf, kept[path]), functional.path_name(path)
 
 
-@pytest.mark.parametrize("row", REMAT, ids=str)
+@rows_of(REMAT_NAMES, quick=("mlp", "stochastic_resnet110"))
 def test_remat_changes_no_number(row):
     model, params, state, x = build(row)
     key = jax.random.key(3)

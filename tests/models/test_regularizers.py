@@ -128,7 +128,7 @@ def test_deepest_column_alone_is_part_of_the_whole_network():
     assert seen == {0, 1, 2}
 
 
-@pytest.mark.parametrize("columns", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("columns", [1, 3, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 4, 5))])
 def test_fractalnets_of_any_number_of_columns(columns):
     """Column j has 2^(j − 1) units; a global draw trains one column alone, and over several keys each of them."""
     options = {"columns": columns, "widths": (3,), "drop_rates": (0.1,), "global_rate": 1.0}

@@ -84,7 +84,7 @@ def test_monte_carlo_logits_of_a_linear_model_converge_to_the_exact_ones(x64):
         assert 0.4 < np.mean(z**2) < 2.2  # of 30 correlated squares with mean 1
 
 
-@pytest.mark.parametrize("name", ["stochastic_resnet110", "fractalnet20"])
+@pytest.mark.parametrize("name", ["stochastic_resnet110", pytest.param("fractalnet20", marks=pytest.mark.slow)])
 def test_monte_carlo_is_the_mean_of_its_passes_whatever_goes_through_together(name):
     """Against a loop; batch gates and paths are drawn anew in each pass, and the running statistics do not move."""
     task = task_of(name)
