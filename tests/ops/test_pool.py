@@ -44,11 +44,15 @@ def explicit(window, stride, padding):
 def test_forward(size, window, stride, padding, ceil_mode, x64):
     x, where = draw(size), explicit(window, stride, padding)
     options = {"stride": stride, "padding": padding, "ceil_mode": ceil_mode}
-    np.testing.assert_array_equal(
-        pool.max_pool(x, window, **options), reference.max_pool(x, *where, ceil_mode=ceil_mode)
-    )
-    for include in (True, False):
-        actual = pool.avg_pool(x, window, **options, count_include_pad=include)
+
+    @jax.jit
+    def pooled(x):
+        averages = [pool.avg_pool(x, window, **options, count_include_pad=include) for include in (True, False)]
+        return pool.max_pool(x, window, **options), averages
+
+    largest, averages = pooled(x)
+    np.testing.assert_array_equal(largest, reference.max_pool(x, *where, ceil_mode=ceil_mode))
+    for include, actual in zip((True, False), averages):
         expected = reference.avg_pool(x, *where, ceil_mode=ceil_mode, count_include_pad=include)
         np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-14)
 
@@ -57,12 +61,12 @@ def test_forward(size, window, stride, padding, ceil_mode, x64):
 def test_the_first_of_equal_maxima_takes_the_gradient(size, window, stride, padding, ceil_mode, x64, monkeypatch):
     x = draw(size, ties=True)
     function = functools.partial(pool.max_pool, window=window, stride=stride, padding=padding, ceil_mode=ceil_mode)
-    y, pull = jax.vjp(jax.jit(function), x)
-    dy = jnp.asarray(np.random.default_rng(1).standard_normal(y.shape))
+    dy = jnp.asarray(np.random.default_rng(1).standard_normal(jax.eval_shape(function, x).shape))
     expected = reference.max_pool_gradient(x, dy, *explicit(window, stride, padding), ceil_mode)
-    np.testing.assert_allclose(pull(dy)[0], expected, rtol=0, atol=1e-14)
-    monkeypatch.setattr(pool, "_MANY_TAPS", 0)  # XLA's windows, as on a GPU, hold the same
-    np.testing.assert_allclose(jax.vjp(jax.jit(function), x)[1](dy)[0], expected, rtol=0, atol=1e-14)
+    for taps in (pool._MANY_TAPS, 0):  # XLA's windows, as on a GPU, hold the same
+        monkeypatch.setattr(pool, "_MANY_TAPS", taps)
+        pulled = jax.jit(lambda x, dy: jax.vjp(function, x)[1](dy)[0])
+        np.testing.assert_allclose(pulled(x, dy), expected, rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize(("size", "window", "stride", "padding"), one_in(4, WINDOWS))
