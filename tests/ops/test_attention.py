@@ -28,9 +28,14 @@ def normal(*shape, seed=0, dtype="float64"):
 def test_scores_weights_and_contexts_are_the_reference(kind, lengths, x64):
     query, keys, values, vector = normal(N, Q, K), normal(N, L, K), normal(N, L, D), normal(K)
     more = (vector,) if kind == "additive" else ()
-    scores = getattr(attention, kind)(query, keys, *more)
-    alpha = attention.weigh(scores, None if lengths is None else jnp.asarray(lengths))
-    contexts = attention.read(alpha, values)
+
+    @jax.jit
+    def attended(query, keys, values, *more):
+        scores = getattr(attention, kind)(query, keys, *more)
+        alpha = attention.weigh(scores, None if lengths is None else jnp.asarray(lengths))
+        return scores, alpha, attention.read(alpha, values)
+
+    scores, alpha, contexts = map(np.asarray, attended(query, keys, values, *more))
     for n, q in np.ndindex(N, Q):
         there = L if lengths is None else lengths[n]
         wanted = getattr(reference, kind)(np.asarray(query[n, q]), np.asarray(keys[n]), *map(np.asarray, more))
@@ -149,7 +154,8 @@ def test_scores_by_exponentials_are_finite_whatever_is_given_and_right_where_a_q
 
 def test_scores_by_exponentials_have_the_gradients_of_those_by_tanh(x64):
     given = normal(N, Q, K), normal(N, L, K), normal(K)
-    found, wanted = (jax.grad(lambda *x, i=i: jnp.sin(both_scores(*x)[i]).sum(), (0, 1, 2))(*given) for i in (0, 1))
+    sums = (lambda *x, i=i: jnp.sin(both_scores(*x)[i]).sum() for i in (0, 1))
+    found, wanted = (jax.jit(jax.grad(function, (0, 1, 2)))(*given) for function in sums)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-10), found, wanted)
 
 
@@ -173,7 +179,9 @@ CELLS = {"lstm": cells.LSTM, "gru": cells.GRU}
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_attentive_layer_is_the_reference(cell, each, gated, x64):
     x, weights, state, memory = layer(cell, N * each, gated)
-    outputs, contexts, alphas, last = jax.jit(lambda *given: attentive(CELLS[cell], *given))(x, weights, state, memory)
+    run = jax.jit(lambda *given: attentive(CELLS[cell], *given))
+    outputs, contexts, alphas, last = jax.device_get(run(x, weights, state, memory))
+    x, state = jax.device_get((x, state))  # rows of them are taken, each of which would be a program
     keys, values = np.asarray(memory.keys), np.asarray(memory.values)
     for row in range(N * each):
         n, now = row // each, [np.asarray(s[row]) for s in state]
