@@ -51,6 +51,7 @@ def test_golden_logits(weights):
     np.testing.assert_allclose(logits, golden["resnet20_logits"], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @published
 def test_published_test_error_is_827_of_10000(weights):
     with np.load(WEIGHTS / "golden.npz") as file:

@@ -15,9 +15,13 @@ def images(n=64, height=9, width=7, dtype=np.uint8):
     return np.random.default_rng(0).integers(1, 256, (n, height, width, 3)).astype(dtype)
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 7, 20])
-@pytest.mark.parametrize("dtype", ["uint8", "float32", "bfloat16"])
-@pytest.mark.parametrize("compiled", [False, True])
+SQUARES = [(s, d, c) for s in (3, 1, 2, 4, 7, 20) for d in ("uint8", "float32", "bfloat16") for c in (False, True)]
+
+
+@pytest.mark.parametrize(
+    ("size", "dtype", "compiled"),
+    [pytest.param(*square, marks=pytest.mark.slow if square[2] and square[0] != 3 else ()) for square in SQUARES],
+)
 def test_squares_around_centres(size, dtype, compiled):
     x, fill = jnp.asarray(images(), dtype), (0.25, 0.5, 1.0)
     change = lambda key, x: cutout(key, x, size=size, fill=fill)  # noqa: E731

@@ -50,7 +50,9 @@ def captions(workdir, name="attention_captioner", **fields) -> Config:
     )
 
 
-@pytest.mark.parametrize(("name", "pooled"), [("attention_captioner", False), ("captioner_lstm", True)])
+@pytest.mark.parametrize(
+    ("name", "pooled"), [("attention_captioner", False), pytest.param("captioner_lstm", True, marks=pytest.mark.slow)]
+)
 def test_a_captioner_learns_from_features_and_describes_each_picture(workdir, name, pooled, monkeypatch):
     config = captions(workdir, name, pooled=pooled, scale=0.5)
     result = run(config, workdir / "run", {}, Silent(), time.time())
@@ -63,7 +65,7 @@ def test_a_captioner_learns_from_features_and_describes_each_picture(workdir, na
     assert {"bleu-1", "bleu-4", "cider-d"} <= found.scores.keys()
 
 
-@pytest.mark.parametrize("centered", [False, True])
+@pytest.mark.parametrize("centered", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_picture_of_a_users_own_is_described_as_the_same_one_in_a_split(workdir, centered):
     """Alone, in a list, and on the page, which shows the picture itself."""
     config = captions(workdir, centered=centered)
