@@ -28,11 +28,12 @@ def decoded(
         side: they are cut to a centred square and resized to this; 0: they must be of one size.
 
     Raises:
-        ValueError: while chunks are read: the pictures differ in size, or none of the first chunk can be decoded.
+        ValueError: while chunks are read: the pictures differ in size, or none of the first chunk can be decoded and
+            side is 0, so that no size is known.
     """
 
     def arrays(first: int) -> Iterator[dict[str, np.ndarray]]:
-        shape: tuple[int, ...] = ()
+        shape: tuple[int, ...] = (side, side, 3) if side else ()
         for chunk in chunks(first):
             images = [_image(encoded, side) for encoded in chunk]
             shapes = {image.shape for image in images if image is not None} | ({shape} if shape else set())
@@ -41,7 +42,10 @@ def decoded(
                     f"the images of {name} differ in size; set data.image_size to the size they should get"
                 )
             if not shapes:
-                raise ValueError(f"none of {len(images)} pictures of {name} {split} from {first} on can be decoded")
+                raise ValueError(
+                    f"none of {len(images)} pictures of {name} {split} from {first} on can be decoded; set "
+                    "data.image_size to the size they should get, to have them black and counted"
+                )
             (shape,) = shapes
             damaged = np.array([image is None for image in images], np.int32)
             black = np.zeros(shape, np.uint8)

@@ -89,6 +89,18 @@ def test_the_next_opening_goes_on_and_makes_the_same_bytes(some, cache_dir, tmp_
         np.testing.assert_array_equal(everything(train)[name], array)
 
 
+def test_what_is_left_to_decode_may_be_damaged_all_of_it(cache_dir, tmp_path, images):
+    some = captions(tmp_path, *images)
+    for number in (18, 19):  # the last chunk
+        (tmp_path / f"{number}.png").write_bytes(b"torn")
+    config = data.DataConfig(**some, image_size=4, batch_size=2)
+    with pytest.raises(Interrupted):
+        assemble(Config(data=config), Watch(20 // AT_ONCE))
+    train = data.open_source(config, "train")
+    assert train.noticed == {"pictures that cannot be decoded, black": 2}
+    assert not everything(train)["image"][18:].any()
+
+
 def test_stored_pictures_are_read_from_any_chunk_on(write_tfds, images):
     """As those of sets with captions are, before they are decoded."""
     length, chunks = tfds_source.undecoded(write_tfds(*images, shape=(4, 6, 3)) / "tiny" / "1.2.0", "train")

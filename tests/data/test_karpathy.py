@@ -92,6 +92,16 @@ def test_pictures_lie_where_data_dir_says_and_a_torn_one_is_black_and_counted(tm
     assert images[:2].any()
 
 
+def test_where_no_picture_can_be_decoded_they_are_black_if_their_size_is_given(tmp_path):
+    file = written(tmp_path, coco=False)
+    (tmp_path / "1.png").write_bytes(b"")
+    source = opened(file, "eval", image_size=3)
+    assert source.noticed["pictures that cannot be decoded, black"] == 1
+    assert not source[np.arange(2)]["image"].any()
+    with pytest.raises(ValueError, match=r"none of 1 pictures of .* from 0 on can be decoded; set data\.image_size"):
+        opened(file, "eval")
+
+
 @pytest.mark.parametrize(("form", "place"), [("AVIF", 81), ("DDS", 80), ("PNG", 40)])
 def test_whatever_a_decoder_raises_a_damaged_picture_is_counted(tmp_path, form, place):
     file, content = written(tmp_path, coco=False), io.BytesIO()
