@@ -47,7 +47,7 @@ def test_golden_logits(weights):
         golden = dict(file)
     params, state = interop.torchvision.load("resnet20", weights)
     task = Classification(models.create("resnet20"), tuple(golden["mean"].tolist()), tuple(golden["std"].tolist()))
-    logits = task.predict(params, state, {"image": jnp.asarray(golden["image"])})
+    logits = jax.jit(task.predict)(params, state, {"image": jnp.asarray(golden["image"])})
     np.testing.assert_allclose(logits, golden["resnet20_logits"], rtol=1e-4, atol=1e-4)
 
 

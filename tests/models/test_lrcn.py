@@ -1,5 +1,6 @@
 """The classifier of clips beside a slow one, frame by frame and step by step; its task scores clips and frames."""
 
+import functools
 import time
 
 import jax
@@ -31,12 +32,17 @@ def network(**options):
     return model, jax.tree.map(lambda a: jnp.asarray(np.float64(a) + 0.1 * random.standard_normal(a.shape)), params)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def features_of(model, params, video):
+    return functional.apply(model, params, {}, video, method="features")[0]
+
+
 @pytest.mark.parametrize(
     ("cell", "clip"), [("lstm", "average"), ("lstm", "last"), ("gru", "average"), ("none", "average"), ("none", "last")]
 )
 def test_it_is_a_network_on_each_frame_and_a_layer_over_them(cell, clip, x64):
     model, params = network(cell=cell, clip=clip)
-    features, _ = functional.apply(model, params, {}, jnp.asarray(VIDEO), method="features")
+    features = features_of(model, params, VIDEO)
     plain = jax.tree.map(np.asarray, params)
     logits, frames = zip(*(classifiers.clip(cell, clip, video, plain) for video in VIDEO))
     np.testing.assert_allclose(features["logits"], logits, rtol=1e-12, atol=1e-12)
@@ -48,10 +54,7 @@ def test_a_frame_is_judged_by_those_up_to_it_alone(cell, x64):
     model, params = network(cell=cell)
     changed = VIDEO.copy()
     changed[:, 2] += 1.0
-    before, after = (
-        functional.apply(model, params, {}, jnp.asarray(x), method="features")[0]["frame_logits"]
-        for x in (VIDEO, changed)
-    )
+    before, after = (features_of(model, params, x)["frame_logits"] for x in (VIDEO, changed))
     np.testing.assert_array_equal(before[:, :2], after[:, :2])
     assert np.all(np.abs(before[:, 2] - after[:, 2]).max(-1) > 1e-3)
     assert np.array_equal(before[:, 3], after[:, 3]) == (cell == "none")
@@ -63,7 +66,8 @@ def test_the_task_scores_clips_and_frames_and_each_clip_counts_once(x64):
     random, mask = np.random.default_rng(2), np.array([1, 0, 1], np.float32)
     batch = {"video": VIDEO, "label": random.integers(0, 3, 3), "frame_label": random.integers(0, 3, (3, 4))}
     batch = {name: jnp.asarray(value) for name, value in {**batch, "mask": mask}.items()}
-    loss, (_, metrics) = task.loss(params, {}, batch, key=None, train=False)
+    score = jax.jit(task.loss, static_argnames="train")
+    loss, (_, metrics) = score(params, {}, batch, key=None, train=False)
     plain = jax.tree.map(np.asarray, params)
     found = [classifiers.clip("lstm", "last", VIDEO[i], plain) for i in (0, 2)]
     labels, frame_labels = (np.asarray(batch[name])[[0, 2]] for name in ("label", "frame_label"))
@@ -75,7 +79,7 @@ def test_the_task_scores_clips_and_frames_and_each_clip_counts_once(x64):
     assert numbers["frame_loss"] == pytest.approx(each, rel=1e-12)
     assert numbers["frame_accuracy"] == pytest.approx(right, rel=1e-12)
     assert loss.compute() == pytest.approx(own, rel=1e-12)
-    trained, _ = task.loss(params, {}, batch, key=jax.random.key(0), train=True)
+    trained, _ = score(params, {}, batch, key=jax.random.key(0), train=True)
     assert trained.compute() == pytest.approx(own + each, rel=1e-12)
 
 

@@ -73,9 +73,9 @@ def test_symmetric_functions_stay_symmetric():
 def test_prelu_has_a_slope_for_each_channel(x64):
     slope = jnp.asarray([0.25, 0.0, -0.5, 1.0])
     mean, var = jnp.asarray([[-1.0] * 4, [0.5] * 4]), jnp.asarray([[0.3] * 4, [2.0] * 4])
-    want = np.empty(mean.shape)
+    want, slopes = np.empty(mean.shape), np.asarray(slope)
     for n, c in np.ndindex(mean.shape):
-        function = lambda u, c=c: u if u > 0 else float(slope[c]) * u  # noqa: E731
+        function = lambda u, c=c: u if u > 0 else slopes[c] * u  # noqa: E731
         want[n, c] = normal_mean(function, float(mean[n, c]), float(var[n, c]))
     one, part = jnp.ones_like(mean), jnp.broadcast_to(slope, mean.shape)
 

@@ -38,7 +38,8 @@ def close(actual, desired, tolerance):
 def test_forward(shape, relu, with_residual, dtype, tolerance, x64):
     x, scale, bias, residual = draw(shape, jnp.dtype(dtype))
     residual = residual if with_residual else None
-    y, mean, var = batch_norm(x, scale, bias, eps=EPS, relu=relu, residual=residual)
+    run = jax.jit(functools.partial(batch_norm, eps=EPS, relu=relu))
+    y, mean, var = run(x, scale, bias, residual=residual)
     *inputs, residual_64 = wide(x, scale, bias, residual)
     expected = reference.batch_norm(*inputs, EPS, relu, residual_64)
     assert y.dtype == x.dtype
@@ -46,7 +47,8 @@ def test_forward(shape, relu, with_residual, dtype, tolerance, x64):
     close(np.asarray(y, np.float64), expected[0], tolerance)
     for statistic, true in zip((mean, var), expected[1:]):
         close(statistic, true, min(tolerance, 1e-6))
-    inferred = normalize(x, mean, var, scale, bias, eps=EPS, relu=relu, residual=residual)
+    run = jax.jit(functools.partial(normalize, eps=EPS, relu=relu))
+    inferred = run(x, mean, var, scale, bias, residual=residual)
     close(np.asarray(inferred, np.float64), np.asarray(y, np.float64), tolerance)
 
 
@@ -152,7 +154,8 @@ def test_ghost_batches(ghost, relu, with_residual, dtype, tolerance, x64):
     x, scale, bias, residual = draw((6, 5, 3, 4), jnp.dtype(dtype))
     x = x * jnp.arange(1, 7, dtype=x.dtype).reshape(6, 1, 1, 1)  # so that every group has moments of its own
     residual = residual if with_residual else None
-    y, mean, var = ghost_batch_norm(x, scale, bias, ghost=ghost, eps=EPS, relu=relu, residual=residual)
+    run = jax.jit(functools.partial(ghost_batch_norm, ghost=ghost, eps=EPS, relu=relu))
+    y, mean, var = run(x, scale, bias, residual=residual)
     *inputs, residual_64 = wide(x, scale, bias, residual)
     expected = reference.ghost_batch_norm(*inputs, ghost, EPS, relu, residual_64)
     assert y.dtype == x.dtype

@@ -105,12 +105,12 @@ def test_what_is_no_picture_is_refused_by_its_name(workdir):
 
 def test_a_backbone_begins_as_in_the_file_and_is_trained_from_a_given_update_on(workdir):
     """The published weights in the part "backbone" of a captioner; frozen for an update, then at a rate of its own."""
-    params, state = functional.init(models.create("resnet8"), 3, jnp.zeros((1, 64, 64, 3)))
-    files.write(workdir / "resnet8.npz", files.to_flat(params, state))
+    params, state = functional.init(models.create("lenet5"), 3, jnp.zeros((1, 64, 64, 3)))
+    files.write(workdir / "lenet5.npz", files.to_flat(params, state))
     config = captions(workdir)
     config.encoder = EncoderConfig()
-    config.model.options |= {"backbone": "resnet8", "stage": "stage2"}
-    config.initial = InitialConfig(weights=str(workdir / "resnet8.npz"), into="backbone")
+    config.model.options |= {"backbone": "lenet5", "stage": "stage2"}
+    config.initial = InitialConfig(weights=str(workdir / "lenet5.npz"), into="backbone")
     groups = {"rate_paths": ("^backbone/",), "rate_factors": (0.1,), "rate_starts": ("1",)}
     config.optimizer = OptimizerConfig(name="adam", learning_rate=1e-3, **groups)
     after = {0: jax.device_get(assemble(config).new_state().params)}
@@ -119,9 +119,9 @@ def test_a_backbone_begins_as_in_the_file_and_is_trained_from_a_given_update_on(
             loop = Loop(assemble(config), workdir / f"run{until}", Silent(), stop, time.time())
             loop.workdir.mkdir()
             after[until] = jax.device_get(loop.run(until).params)
-    kernel = np.asarray(params["stem_conv"]["kernel"])
-    found = [after[step]["backbone"]["stem_conv"]["kernel"] for step in (0, 1, 2)]
+    kernel = np.asarray(params["stage1_conv"]["kernel"])
+    found = [after[step]["backbone"]["stage1_conv"]["kernel"] for step in (0, 1, 2)]
     assert found[0].tobytes() == found[1].tobytes() == kernel.tobytes()
     assert 0 < np.abs(found[2] - kernel).max() <= 1.01e-4  # Adam's first step at a tenth of the rate
-    assert set(after[0]["backbone"]) == {name for name in params if stage_of(name) in ("stem", "stage1", "stage2")}
+    assert set(after[0]["backbone"]) == {name for name in params if stage_of(name) in ("stage1", "stage2")}
     assert (after[1]["head"]["kernel"] != after[0]["head"]["kernel"]).any()

@@ -1,6 +1,7 @@
 """Features in the place of images: equal to the network's, computed once, kept whole or not at all."""
 
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -135,7 +136,8 @@ def test_the_published_network_sees_what_it_should(tmp_path):
     arrays = files.read(Path(os.environ["CS231N_WEIGHTS_DIR"], published))
     params, state = torchvision.load("squeezenet1_0", caffe.squeezenet(arrays))
     pixels = open_source(data, "train").images.astype(np.float32) - np.array([123, 117, 104], np.float32)
-    found, _ = functional.apply(models.create("squeezenet1_0"), params, state, jnp.asarray(pixels), method="features")
+    run = functools.partial(functional.apply, models.create("squeezenet1_0"), method="features")
+    found, _ = jax.jit(run)(params, state, jnp.asarray(pixels))
     assert source.images.shape == (4, 3, 3, 512)
     np.testing.assert_allclose(
         source.images[np.arange(4)], found["stage3"], rtol=1e-4, atol=1e-4 * float(found["stage3"].max())

@@ -39,7 +39,8 @@ def test_the_loss_is_the_mean_over_the_tokens_that_there_are(x64):
     task, batch = built(smoothing=0.1), first_batch(6)
     batch["mask"] = jnp.asarray([1, 1, 0, 1, 0, 1], jnp.float32)
     params = drawn(task, batch)
-    loss, (_, metrics) = task.loss(params, {}, batch, key=None, train=False)
+    score = jax.jit(task.loss, static_argnames="train")
+    loss, (_, metrics) = score(params, {}, batch, key=None, train=False)
     plain, nats, smooth, right = jax.tree.map(np.asarray, params), [], [], []
     for n in np.flatnonzero(batch["mask"]):
         target = np.asarray(batch["target"][n, : batch["target_length"][n]])
@@ -52,7 +53,7 @@ def test_the_loss_is_the_mean_over_the_tokens_that_there_are(x64):
             right.append(row.argmax() == token)
     assert float(loss.count) == len(nats)
     np.testing.assert_allclose(loss.compute(), np.mean(nats), rtol=1e-10)
-    smoothed, _ = task.loss(params, {}, batch, key=jax.random.key(0), train=True)
+    smoothed, _ = score(params, {}, batch, key=jax.random.key(0), train=True)
     np.testing.assert_allclose(smoothed.compute(), np.mean(smooth), rtol=1e-10)
     found = task.summarize(metrics)
     wanted = {"loss": np.mean(nats), "perplexity": math.exp(np.mean(nats)), "accuracy": np.mean(right)}
@@ -110,7 +111,7 @@ def test_what_is_written_is_the_text_without_marks():
 def test_alignments_are_the_weights_of_each_token(x64):
     task, batch = built(), first_batch(3)
     params = drawn(task, batch)
-    found = task.alignment(params, {}, batch)
+    found = jax.jit(task.alignment)(params, {}, batch)
     assert found.shape == (3, batch["target"].shape[1] - 1, batch["source"].shape[1])
     np.testing.assert_allclose(found.sum(-1), np.ones(found.shape[:2]), rtol=1e-12)
     with pytest.raises(ValueError, match="this model has no attention"):
