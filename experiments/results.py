@@ -57,6 +57,7 @@ RUNS = (
     Run("daquar:image ⁵", "DAQUAR, 5,673 questions", "–", "daquar_image", SHARED),
     Run("daquar:question ⁵", "DAQUAR, 5,673 questions", "–", "daquar_question", SHARED),
     Run("daquar:product ⁵", "DAQUAR, 5,673 questions", "–", "daquar_product", SHARED),
+    Run("daquar:stacked ⁵", "DAQUAR, 5,673 questions", "–", "daquar_stacked", SHARED),
     Run("easy_vqa:question ⁵", "easy_vqa, 4,868 questions", "–", "easy_vqa_question", SHARED),
     Run("easy_vqa:product ⁵", "easy_vqa, 4,868 questions", "–", "easy_vqa_product", SHARED),
     Run("easy_vqa:stacked ⁵", "easy_vqa, 4,868 questions", "–", "easy_vqa_stacked", SHARED),
