@@ -5,8 +5,8 @@ from jax import lax
 
 from cs231n_jax.typing import Array
 
-WIDTH = 32  # tokens of a chunk, or nearly
-VECTOR = 8  # of which a chunk has some
+WIDTH = 32  # tokens of a chunk, or nearly: see `_dividing`
+VECTOR = 8  # tokens: a chunk is a multiple of what a core compares at once
 LARGE = 1024  # tokens; of fewer all are ranked
 
 
@@ -34,7 +34,7 @@ def likeliest(logits: Array, before: Array, k: int, *, large: int = LARGE, width
         before: log-probabilities of the hypotheses [N, B], of the same type; −∞ where there is none.
         k: at most B·V.
         large: from how many tokens on there are chunks.
-        width: tokens of a chunk.
+        width: tokens of a chunk, about: a width near it that divides V is taken where there is one.
 
     Returns:
         their totals [N, K] and their places b·V + v, int32 [N, K]; the place of a total of −∞ is any.

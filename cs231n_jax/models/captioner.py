@@ -102,7 +102,7 @@ class Captioner(Model):
         `attention.additive_of_exponentials`, without a tanh.
         """
         memory, state = self._encoded(self._places(x, train, noise))
-        return memory and memory._replace(exponentials=attention.exponentials(memory.keys)), state
+        return memory and memory._replace(exponentials=attention.exponentials_by_unit(memory.keys)), state
 
     def step(
         self, carry: State, token: Array, memory: Memory | None, *, train: bool = False, noise: bool = False

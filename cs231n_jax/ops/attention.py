@@ -49,7 +49,7 @@ def dot(query: Float[Array, "n q k"], keys: Float[Array, "n l k"]) -> Float[Arra
     Reference: Luong, Pham, Manning 2015, "Effective Approaches to Attention-based Neural Machine Translation",
     equation 8: "dot", and "general" where the keys are W_a·h_l.
     """
-    _check_width(query, keys)
+    _check_width(query.shape[-1], keys.shape[-1])
     return lax.dot_general(query, keys, (((2,), (2,)), ((0,), (0,))), preferred_element_type=_wide(query))
 
 
@@ -71,7 +71,7 @@ def additive(
     Reference: Bahdanau, Cho, Bengio 2015, "Neural Machine Translation by Jointly Learning to Align and Translate",
     section A.1.2.
     """
-    _check_width(query, keys)
+    _check_width(query.shape[-1], keys.shape[-1])
     hidden = jnp.tanh(query[:, :, None] + keys[:, None])
     return lax.dot_general(hidden, vector, (((3,), (0,)), ((), ())), preferred_element_type=_wide(query))
 
@@ -90,7 +90,7 @@ def exponential(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
     return jnp.exp(2 * jnp.clip(x, -bound, bound))
 
 
-def exponentials(keys: Float[Array, "n l k"]) -> Float[Array, "k n l"]:
+def exponentials_by_unit(keys: Float[Array, "n l k"]) -> Float[Array, "k n l"]:
     """Return `exponential` of the keys, turned so that what a unit brings to all scores lies side by side.
 
     Args:
@@ -112,7 +112,7 @@ def additive_of_exponentials(
 
     Args:
         query: W_a·s [N, Q, K].
-        exponentials: of the keys, [K, N, L].
+        exponentials: `exponentials_by_unit` of the keys, [K, N, L].
         vector: v_a [K].
 
     Raises:
@@ -122,7 +122,7 @@ def additive_of_exponentials(
     1e-7·Σ|v| in float32; a key beyond the bound of `exponential` counts as this bound,
     while of a query that is beyond it all keys within ±30 get what they get by tanh.
     """
-    _check_width(query, jnp.moveaxis(exponentials, 0, 2))
+    _check_width(query.shape[2], len(exponentials))
     inverse = exponential(-query)
     shares = vector.astype(inverse.dtype)[None, None] * inverse
     rest = by_platform(shares, inverse, exponentials, cpu=_one_by_one, default=_at_once)
@@ -218,8 +218,6 @@ def _wide(x: Array) -> jnp.dtype:
     return at_least_float32(x.dtype)
 
 
-def _check_width(query: Array, keys: Array) -> None:
-    if query.shape[-1] != keys.shape[-1]:
-        raise ValueError(
-            f"queries have {query.shape[-1]} units and keys {keys.shape[-1]}: bring them to one width, by a matrix"
-        )
+def _check_width(query: int, key: int) -> None:
+    if query != key:
+        raise ValueError(f"queries have {query} units and keys {key}: bring them to one width, by a matrix")

@@ -69,7 +69,7 @@ def attentive(
         ahead = jnp.swapaxes(ahead + cells.over(bias, ahead), 0, 1)
         *steps, last = attentive_loop.run(cell, ahead, rest, tuple(state), memory)
     else:
-        x, rest = jnp.swapaxes(x, 0, 1), rest._replace(context=into)
-        *steps, last = attentive_loop.decode(cell, x, bias, rest, tuple(state), memory)
+        x = jnp.swapaxes(x, 0, 1)
+        *steps, last = attentive_loop.decode(cell, x, into, bias, rest, tuple(state), memory)
     outputs, contexts, alphas = (jnp.swapaxes(each, 0, 1) for each in steps)
     return outputs, contexts, alphas, last

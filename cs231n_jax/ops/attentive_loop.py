@@ -26,7 +26,7 @@ from cs231n_jax.ops.time_loop import State, outer, shifted, total
 class Weights(NamedTuple):
     """Parameters of a step."""
 
-    context: Array  # [D, G·H]; for `decode` the input's above them, [E + D, G·H]
+    context: Array  # [D, G·H]
     hidden: Array  # [H, G·H]
     hidden_bias: Array | None  # [G·H]
     query: Array  # W_a [H, A]
@@ -75,7 +75,7 @@ def run(cell: Cell, ahead: Array, weights: Weights, state: State, memory: Memory
 
 
 def decode(
-    cell: Cell, x: Array, bias: Array, weights: Weights, state: State, memory: Memory
+    cell: Cell, x: Array, into: Array, bias: Array, weights: Weights, state: State, memory: Memory
 ) -> tuple[Array, Array, Array, State]:
     """Run all steps as `run` does, with a memory that has `exponentials`.
 
@@ -85,8 +85,9 @@ def decode(
     Args:
         cell: what is computed in a step.
         x: inputs [T, M, E].
+        into: weights of inputs and, below them, of the context, [E + D, G·H].
         bias: of the products with them [G·H].
-        weights: of the rest; the context's below the input's.
+        weights: of the rest; `context` is not read.
         state: before the first step.
         memory: of N rows, with `exponentials`.
 
@@ -98,7 +99,7 @@ def decode(
 
     def step(state: State, x: Array) -> tuple[State, tuple[Array, Array, Array]]:
         look = _look(weights, state[0], memory)
-        z = product(jnp.concatenate((x, look.context), 1), weights.context)
+        z = product(jnp.concatenate((x, look.context), 1), into)
         new, _ = advance(cell, z + over(bias, z), state, weights.hidden, weights.hidden_bias)
         return new, (new[0], look.context, look.alpha.reshape(len(x), -1))
 

@@ -85,7 +85,7 @@ def test_of_an_empty_memory_nothing_is_read_and_gradients_are_finite(x64):
 def test_sums_in_bfloat16_are_taken_in_float32():
     query, keys = normal(N, Q, K, dtype="bfloat16"), normal(N, L, K, dtype="bfloat16")
     vector = normal(K, dtype="bfloat16")
-    grown = attention.additive_of_exponentials(query, attention.exponentials(keys), vector)
+    grown = attention.additive_of_exponentials(query, attention.exponentials_by_unit(keys), vector)
     for scores in (attention.dot(query, keys), attention.additive(query, keys, vector), grown):
         assert scores.dtype == jnp.float32
         assert attention.weigh(scores).dtype == jnp.float32
@@ -97,7 +97,7 @@ EXTREMES = (0.0, 1e-30, 1e-4, 3.0, 12.0, 34.0)
 
 
 def both_scores(query, keys, vector):
-    grown = jax.jit(attention.additive_of_exponentials)(query, attention.exponentials(keys), vector)
+    grown = jax.jit(attention.additive_of_exponentials)(query, attention.exponentials_by_unit(keys), vector)
     return grown, jax.jit(attention.additive)(query, keys, vector)
 
 
@@ -208,7 +208,7 @@ def test_the_attentive_layer_is_the_reference(cell, each, gated, x64):
 def test_with_the_exponentials_of_its_keys_the_layer_is_the_same(cell, x64):
     x, weights, state, memory = layer(cell, 2 * N, gated=True)
     run = jax.jit(lambda memory: attentive(CELLS[cell], x, weights, state, memory))
-    wanted, found = run(memory), run(memory._replace(exponentials=attention.exponentials(memory.keys)))
+    wanted, found = run(memory), run(memory._replace(exponentials=attention.exponentials_by_unit(memory.keys)))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-11, atol=1e-13), found, wanted)
 
 
