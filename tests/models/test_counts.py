@@ -124,11 +124,11 @@ def rival():
 def test_initialisation_is_fast(name, warm_process):
     """At most 0.5 s and 25 ns a parameter on a machine that takes REFERENCE seconds for the rival; else in proportion.
 
-    Of three tries, each right behind the rival, one has to keep to it.
+    Of ten tries, each right behind the rival, one has to keep to it: other work on the machine only makes them slower.
     """
     row, tries = registry.VARIANTS[name], []
     model, limit = models.create(name), 0.5 + 25e-9 * row.parameters
-    for _ in range(3):
+    for _ in range(10):
         slowness = max(1.0, processor_seconds(rival) / REFERENCE)
         seconds = processor_seconds(lambda: jax.block_until_ready(functional.init(model, 0, row.example())))
         tries.append(seconds / slowness)
