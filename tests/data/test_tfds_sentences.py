@@ -290,12 +290,48 @@ def test_captions_of_pictures_one_of_them_torn(prepare):
     assert seldom.noticed["unknown words in captions"] == 2
 
 
-def test_questions_about_pictures(prepare):
+def test_captions_in_the_form_of_coco_captions(prepare):
     import tensorflow_datasets as tfds
 
-    feature = {"qa": tfds.features.Sequence({name: tfds.features.Text() for name in ("question", "answer")})}
+    box = {"bbox": tfds.features.BBoxFeature(), "is_crowd": np.bool_}
+    feature = {
+        "captions": tfds.features.Sequence({"id": np.int64, "text": tfds.features.Text()}),
+        "image/filename": tfds.features.Text(),
+        "image/id": np.int64,
+        "objects": tfds.features.Sequence(box),
+    }
+    things = [{"bbox": tfds.features.BBox(0.0, 0.0, 1.0, 1.0), "is_crowd": False}]
+    texts = ([(7, "a red one"), (9, "one in red")], [(8, "a blue one")])
+    said = [
+        {
+            "captions": [{"id": i, "text": text} for i, text in some],
+            "image/filename": f"{number}.jpg",
+            "image/id": number,
+            "objects": things[:number],
+        }
+        for number, some in enumerate(texts)
+    ]
+    source = opened("tiny", dir=pictures(prepare, feature, said, (RED, coloured((0, 0, 200)))))
+    colours = {text: pixels[0, 0].tolist() for text, pixels in zip(source.texts["target"], everything(source)["image"])}
+    assert colours == {"a red one": [200, 0, 0], "one in red": [200, 0, 0], "a blue one": [0, 0, 200]}
+
+
+@pytest.mark.parametrize("form", ["qa", "question_answer"])
+def test_questions_about_pictures(prepare, form):
+    """In the form of clevr, which also lists the things of each picture, and in that of sets with `qa`."""
+    import tensorflow_datasets as tfds
+
+    feature = {form: tfds.features.Sequence({name: tfds.features.Text() for name in ("question", "answer")})}
+    things = {
+        "objects": tfds.features.Sequence(
+            {"color": tfds.features.Text(), "3d_coords": tfds.features.Tensor(shape=(3,), dtype=np.float32)}
+        )
+    }
+    feature |= things if form == "question_answer" else {}
+    thing = {"color": "red", "3d_coords": np.zeros(3, np.float32)}
+    more = {"objects": [thing, thing]} if form == "question_answer" else {}
     asked = [("Is it red?", "yes"), ("what color is it", "red"), ("How many are there?", "1"), ("where is it", "here")]
-    said = [{"qa": [{"question": q, "answer": a} for q, a in some]} for some in (asked[:3], asked[3:])]
+    said = [{form: [{"question": q, "answer": a} for q, a in some], **more} for some in (asked[:3], asked[3:])]
     directory = pictures(prepare, feature, said, (RED, RED))
     source = opened("tiny", dir=directory)
     assert dict(zip(source.texts["token"], source.texts["label"])) == dict(asked)
