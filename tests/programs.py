@@ -53,6 +53,12 @@ class Started:
         """Whether it has not ended."""
         return self._process.is_alive()
 
+    def handles(self, number: signal.Signals) -> bool:
+        """Whether it has a handler of its own for a signal yet, as the kernel of Linux tells."""
+        assert self.runs
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return bool(int(status.partition("SigCgt:")[2].split()[0], 16) >> (number - 1) & 1)
+
     def send(self, number: signal.Signals) -> None:
         """A signal, if it still runs."""
         if self.runs:

@@ -20,7 +20,6 @@ from cs231n_jax.train.signals import Interrupted
 from experiments import alignments
 from tests.programs import Started
 from tests.references import attention as reference
-from tests.train.test_kill import handles
 
 DATA = DataConfig(name="translation_grammar:40", batch_size=8)
 
@@ -63,7 +62,7 @@ def test_a_signal_ends_the_program_before_the_picture(number, tmp_path):
     snapshots.save_weights(tmp_path, 1, jax.device_get(params), {}, {})
     process = Started("alignments", f"--workdir={tmp_path}")
     until = time.monotonic() + 120
-    while not handles(process, signal.SIGTERM) and time.monotonic() < until:
+    while not process.handles(signal.SIGTERM) and time.monotonic() < until:
         time.sleep(0.005)
     process.send(number)
     ended = process.end(120)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.programs import Started
-from tests.train.test_kill import handles
 
 SHORT = (
     "--config=experiments/configs/char_lm.py:lstm",
@@ -82,7 +81,7 @@ def test_mistakes_are_one_clear_line(workdir, words, code, message):
 def test_a_signal_leaves_what_there_is(workdir, number):
     process = Started("decode", f"--workdir={workdir}", "--prompt=a", "--length=1000000", f"--seed={int(number)}")
     until = time.monotonic() + 120
-    while not handles(process, signal.SIGTERM) and time.monotonic() < until:
+    while not process.handles(signal.SIGTERM) and time.monotonic() < until:
         time.sleep(0.05)
     time.sleep(1)
     process.send(number)

@@ -213,13 +213,6 @@ def test_a_killed_text_goes_on_in_the_middle_of_an_epoch_with_its_carry(tmp_path
     assert [leaf.tobytes() for leaf in states[0]] == [leaf.tobytes() for leaf in states[1]]
 
 
-def handles(process: Started, number: signal.Signals) -> bool:
-    """Whether a process has a handler of its own for a signal yet, as the kernel tells."""
-    assert process.runs
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    return bool(int(status.partition("SigCgt:")[2].split()[0], 16) >> (number - 1) & 1)
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc whether the evaluation has begun")
 @pytest.mark.parametrize(
     "ways",
@@ -232,7 +225,7 @@ def test_signal_to_the_program_that_evaluates(ways, undisturbed):
     workdir, _ = undisturbed
     before = sorted(workdir.rglob("*"))
     process = start(workdir, *ways, program="evaluate")
-    while not handles(process, signal.SIGTERM):
+    while not process.handles(signal.SIGTERM):
         time.sleep(0.005)
     process.send(signal.SIGTERM)
     ended = process.end()
