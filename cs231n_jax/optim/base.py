@@ -24,6 +24,7 @@ Number = float | int | np.floating | np.integer | np.ndarray | Array
 """A hyper-parameter, one number: a jax.Array (a traced one, say) is taken as it is, all else is checked."""
 
 SMALL = 1 << 16  # elements; leaves up to this size are put together where a tree is reduced
+LARGE = 1 << 20  # the same where it is only looked through for NaN, and what a sum comes to depends on no order
 
 
 class GradientTransformation(NamedTuple):
@@ -35,6 +36,8 @@ class GradientTransformation(NamedTuple):
     `chain`, `masked`, `partition` and `drop_nonfinite` also take named arguments, such as the `value=` of the loss,
     and hand them as they are to the parts that name them or take any. optax does so with those of its own class:
     `optax.GradientTransformationExtraArgs(*ours)` makes one of ours, so that they pass through it in `optax.chain`.
+    `gradient_norm=`, the norm of the updates that are given where the caller has it already, goes no further than
+    these very updates do (see `of_others`).
     """
 
     init: Callable[[PyTree], PyTree]
@@ -84,6 +87,11 @@ def run_update(
     return transformation.update(updates, state, params, **extra)
 
 
+def of_others(extra: dict[str, Any]) -> dict[str, Any]:
+    """The extra arguments that stay true where the updates become others: all but their norm."""
+    return {name: value for name, value in extra.items() if name != "gradient_norm"}
+
+
 def identity() -> GradientTransformation:
     """Updates pass unchanged."""
     return stateless(lambda updates, params: updates)
@@ -119,6 +127,7 @@ def chain(*transformations: Transformation) -> GradientTransformation:
         new_state = []
         for transformation, part in zip(transformations, state):
             updates, part = run_update(transformation, updates, part, params, extra)
+            extra = of_others(extra)
             new_state.append(part)
         return updates, tuple(new_state)
 
@@ -152,15 +161,18 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
     return jax.tree_util.tree_map_with_path(add, params, updates)
 
 
-def square_sum(tree: PyTree) -> Float[Array, ""]:
-    """Σ x² over all elements of all leaves, in the widest of their dtypes, at least float32."""
-    leaves = [cast(x, at_least_float32(x.dtype)) for x in packed(floats(tree))]
+def square_sum(tree: PyTree, count: Number = 1) -> Float[Array, ""]:
+    """Σ (x / count)² over all elements of all leaves, in the widest of their dtypes, at least float32."""
+    leaves = packed(floats(tree))
+    if not isinstance(count, int) or count != 1:
+        leaves = [x / jnp.asarray(count, x.dtype) for x in leaves]
+    leaves = [cast(x, at_least_float32(x.dtype)) for x in leaves]
     dtype = max((x.dtype for x in leaves), key=lambda d: d.itemsize, default=float_dtype())
     return sum((jnp.sum(jnp.square(x)).astype(dtype) for x in leaves), jnp.zeros((), dtype))
 
 
-def packed(tree: PyTree) -> list[Array]:
-    """The same elements in fewer arrays, for reductions: leaves of at most `SMALL` elements in one vector a dtype.
+def packed(tree: PyTree, largest: int = SMALL) -> list[Array]:
+    """The same elements in fewer arrays, for reductions: leaves of at most `largest` elements in one vector a dtype.
 
     Every array reduced is a kernel to compile and to launch, and most leaves are vectors of a few hundred elements:
     with this, the train step of ResNet-20 takes 4.5 instead of 12 CPU seconds to compile (jax 0.10, 2 cores).
@@ -168,22 +180,24 @@ def packed(tree: PyTree) -> list[Array]:
     leaves = jax.tree.leaves(tree)
     small: dict[np.dtype, list[Array]] = {}
     for leaf in leaves:
-        if leaf.size <= SMALL:
+        if leaf.size <= largest:
             small.setdefault(leaf.dtype, []).append(jnp.ravel(leaf))
-    return [x for x in leaves if x.size > SMALL] + [jnp.concatenate(vectors) for vectors in small.values()]
+    return [x for x in leaves if x.size > largest] + [jnp.concatenate(vectors) for vectors in small.values()]
 
 
-def global_norm(tree: PyTree) -> Float[Array, ""]:
-    """√(Σ x²) over all elements of all leaves.
+def global_norm(tree: PyTree, count: Number = 1) -> Float[Array, ""]:
+    """√(Σ (x / count)²) over all elements of all leaves.
 
     Args:
         tree: any tree of float arrays.
+        count: > 0, what each element is divided by, such as how many examples a sum of gradients is over. To divide
+            here, when leaves have been put together, takes one kernel in the place of one for every shape.
 
     Returns:
         scalar in the widest dtype of the leaves, at least float32; zero for an empty tree. Infinite where the sum of
         squares overflows, in float32 from a norm of 1.8e19 on; elements below 1e-23, whose squares are 0, do not count.
     """
-    return jnp.sqrt(square_sum(tree))
+    return jnp.sqrt(square_sum(tree, count))
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
@@ -198,7 +212,7 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
     leaves = [x if isinstance(x, Array) or is_float0(x) else jnp.asarray(x) for x in jax.tree.leaves(tree)]
     leaves = [x for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
     # x − x is 0 for a finite x and NaN otherwise, and its sum is five times as fast as a conjunction.
-    sums = [jnp.sum(x - x).astype(float_dtype()) for x in packed(leaves)]
+    sums = [jnp.sum(x - x).astype(float_dtype()) for x in packed(leaves, LARGE)]
     return sum(sums, jnp.zeros((), float_dtype())) == 0
 
 

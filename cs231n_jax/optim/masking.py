@@ -13,6 +13,7 @@ from cs231n_jax.optim.base import (
     GradientTransformation,
     Transformation,
     check_transformation,
+    of_others,
     run_update,
     stateless,
 )
@@ -64,7 +65,7 @@ def masked(inner: Transformation, mask: PyTree | Callable[[PyTree], PyTree]) -> 
     def update(updates: PyTree, state: MaskedState, params: PyTree = None, **extra: Any) -> tuple[PyTree, MaskedState]:
         flags = seen(updates)
         visible = None if params is None else _hide(params, flags)
-        new, inner_state = run_update(inner, _hide(updates, flags), state.inner, visible, extra)
+        new, inner_state = run_update(inner, _hide(updates, flags), state.inner, visible, of_others(extra))
         return _merge(updates, [(flags, new)]), MaskedState(inner_state)
 
     return GradientTransformation(init, update)
@@ -114,7 +115,9 @@ def partition(rules: Mapping[str, tuple[Predicate, Transformation]]) -> Gradient
         for name, (_, transformation) in rules.items():
             flags = groups[name]
             visible = None if params is None else _hide(params, flags)
-            new, inner[name] = run_update(transformation, _hide(updates, flags), state.inner[name], visible, extra)
+            new, inner[name] = run_update(
+                transformation, _hide(updates, flags), state.inner[name], visible, of_others(extra)
+            )
             parts.append((flags, new))
         return _merge(updates, parts), PartitionState(inner)
 

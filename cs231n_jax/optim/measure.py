@@ -20,15 +20,21 @@ class NormState(NamedTuple):
 
 
 def measure_gradient_norm() -> GradientTransformation:
-    """Updates pass unchanged; the state tells ‖g‖ over all leaves. `clip_by_global_norm` does this by itself."""
+    """Updates pass unchanged; the state tells ‖g‖ over all leaves. `clip_by_global_norm` does this by itself.
+
+    The norm is not computed again where the caller gives it to the update, as `gradient_norm=`.
+    """
 
     def init(params: PyTree) -> NormState:
         del params
         return NormState(jnp.zeros((), float_dtype()))
 
-    def update(updates: PyTree, state: NormState, params: PyTree = None) -> tuple[PyTree, NormState]:
+    def update(
+        updates: PyTree, state: NormState, params: PyTree = None, gradient_norm: Array | None = None
+    ) -> tuple[PyTree, NormState]:
         del state, params
-        return updates, NormState(global_norm(updates).astype(float_dtype()))
+        norm = global_norm(updates) if gradient_norm is None else gradient_norm
+        return updates, NormState(norm.astype(float_dtype()))
 
     return GradientTransformation(init, update)
 

@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 
 from cs231n_jax import optim
 from cs231n_jax.models.base import stage_of
+from cs231n_jax.optim.base import run_update
 from cs231n_jax.tasks.base import Metrics, Task
 from cs231n_jax.train import sharding
 from cs231n_jax.train.accumulate import Sums, in_pieces
@@ -36,6 +37,9 @@ def make_train_step(
     On a mesh whose fsdp axis splits the state, parameters are gathered for use and gradients are split again before
     the optimizer sees them: its work and its slots are divided among the devices.
 
+    On a CPU, where a kernel for every shape costs compile time, the norm of the gradient is taken of the packed sums
+    and given to the optimizer; where that keeps it in its state, it also tells whether the gradient is finite.
+
     Args:
         task: what is trained.
         optimizer: its gradient transformation.
@@ -61,34 +65,29 @@ def make_train_step(
         (total, (count, new_state, metrics)), grads = jax.value_and_grad(total_loss, has_aux=True)(params)
         return Sums(total, count, metrics, grads), new_state
 
-    platform = mesh.devices.flat[0].platform if mesh else jax.default_backend()
-    summed = in_pieces(gradient, accumulate, unroll=platform == "cpu")
-    choose = _branch if platform == "cpu" else _select
+    on_cpu = (mesh.devices.flat[0].platform if mesh else jax.default_backend()) == "cpu"
+    summed = in_pieces(gradient, accumulate, unroll=on_cpu)
+    choose = _branch if on_cpu else _select
 
     def train_step(state: TrainState, batch: Batch) -> TrainState:
         key = stream_key(seed, "train", state.step)
         sums, model_state = summed(sharding.whole(state.params, mesh), state.model_state, batch, key)
-        grads = jax.tree.map(lambda g: g / sums.count.astype(g.dtype), sharding.split(sums.grads, mesh))
+        summed_grads = sharding.split(sums.grads, mesh)
+        grads = jax.tree.map(lambda g: g / sums.count.astype(g.dtype), summed_grads)
+        known = {"gradient_norm": optim.global_norm(summed_grads, sums.count)} if on_cpu else {}
 
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        updates, opt_state = run_update(optimizer, grads, state.opt_state, state.params, known)
         running = {name: state.metrics[name] + sums.metrics[name] for name in sums.metrics}
         moved = optim.apply_updates(state.params, updates)
-        finite = jnp.isfinite(sums.total)
-        for tree in (grads, moved, model_state, opt_state):  # apart, since alike trees share their kernels
-            finite &= optim.all_finite(tree)
-        good = finite & (state.dropped <= max_dropped)
-        new = (moved, model_state, opt_state, running)
-        old = (state.params, state.model_state, state.opt_state, state.metrics)
-        params, new_model_state, opt_state, running = choose(good, new, old)
-        return TrainState(
-            step=state.step + 1,
-            params=params,
-            model_state=new_model_state,
-            opt_state=opt_state,
-            metrics=running,
-            dropped=jnp.where(good, 0, state.dropped + 1).astype(jnp.int32),
-            dropped_total=state.dropped_total + jnp.where(good, 0, 1).astype(jnp.int32),
-        )
+        new = (moved, model_state, opt_state)
+        if known and "gradient_norm" in optim.measurements(opt_state):  # then it has to be finite anyhow
+            finite = jnp.isfinite(known["gradient_norm"]) & optim.all_finite(new)
+        else:
+            finite = optim.all_finite((grads, *new))
+        good = finite & jnp.isfinite(sums.total) & (state.dropped <= max_dropped)
+        kept = TrainState(state.step + 1, *new, running, jnp.zeros_like(state.dropped), state.dropped_total)
+        dropped = state._replace(step=state.step + 1, dropped=state.dropped + 1, dropped_total=state.dropped_total + 1)
+        return choose(good, kept, dropped)
 
     return train_step
 

@@ -1,7 +1,8 @@
 """Compile time and train step of every CNN family's CIFAR form beside the same network in plain Flax and in torch.
 
 Each net has a process of its own, in which the programs alternate; all sides have the programs' allocator setting.
-The batch is what keeps a step near a second on two cores. Random regularizers are off, as the rivals have none.
+The batch is what keeps a step near a second on two cores. Random regularizers are off, as the rivals have none. Each
+is compiled three times, the programs by turns and from nothing, and the quickest counts.
 """
 
 from experiments.benchmarks import convolution

@@ -53,7 +53,7 @@ def augmentation(batch: int, count: int) -> dict:
     """Crop and flip beside a step of ResNet-20."""
     random = np.random.default_rng(0)
     images, labels = random.integers(0, 256, (batch, 32, 32, 3), np.uint8), random.integers(0, 10, batch)
-    step, _ = convolution.ours(images, labels.astype(np.int32), "resnet20")
+    step = convolution.ours(images, labels.astype(np.int32), "resnet20").update
     images, key = jnp.asarray(images), jax.random.key(0)
     crop_flip = jax.jit(partial(augment.random_crop_flip, padding=4))
     programs = {"crop and flip": lambda: jax.block_until_ready(crop_flip(key, images)), "step": step}

@@ -39,6 +39,35 @@ def test_a_ratio_to_nothing_is_finite():
         optimizer.update(GRADS, state)
 
 
+def test_a_norm_that_the_caller_has_is_not_computed_again():
+    optimizer = optim.drop_nonfinite(optim.chain(optim.measure_gradient_norm(), optim.sgd(0.1)), 3)
+    _, state = optimizer.update(GRADS, optimizer.init(PARAMS), PARAMS, gradient_norm=jnp.array(7.0))
+    assert numbers(state)["gradient_norm"] == 7.0
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optim.chain(optim.clip_by_value(100.0), optim.measure_gradient_norm()),
+        optim.masked(optim.measure_gradient_norm(), {"w": True}),
+        optim.partition({"all": (optim.OTHERS, optim.measure_gradient_norm())}),
+        optim.clip_by_global_norm(100.0),
+    ],
+)
+def test_a_norm_that_the_caller_has_is_not_that_of_other_updates(optimizer):
+    _, state = optim.chain(optimizer).update(GRADS, (optimizer.init(PARAMS),), PARAMS, gradient_norm=jnp.array(7.0))
+    assert numbers(state)["gradient_norm"] == pytest.approx(10.0)
+
+
+def test_a_norm_may_be_of_a_sum_and_tell_of_the_mean():
+    """Bit for bit, below and above the size to which leaves are put together, in each dtype."""
+    leaves = {name: jax.random.normal(jax.random.key(i), (n,)) for i, (name, n) in enumerate((("a", 7), ("b", 70_000)))}
+    tree = {**leaves, "c": leaves["a"].astype(jnp.bfloat16)}
+    for count in (1, 7, 64.0, jnp.float32(50)):
+        mean = jax.tree.map(lambda x, n=count: x / jnp.asarray(n, x.dtype), tree)
+        assert float(optim.global_norm(tree, count)) == float(optim.global_norm(mean))
+
+
 @pytest.mark.parametrize(
     "around",
     [

@@ -152,3 +152,40 @@ def test_a_finite_gradient_that_overflows_a_slot_is_dropped():
     assert moved[1] == moved[0]
     assert moved[3] < moved[2] < moved[1]
     assert int(current.dropped_total) == 1
+
+
+@pytest.mark.parametrize("start", [0, 10])
+def test_a_gradient_that_is_not_finite_is_seen_where_the_optimizer_hides_it(start):
+    """Clipped by value an infinite gradient gives a finite update; of a group that has not begun none at all."""
+
+    class Linear:
+        def loss(self, params, model_state, batch, *, key, train):
+            loss = Mean.of(batch["x"] * params["w"] + params["b"])
+            return loss, (model_state, {"loss": loss})
+
+    config = optim.OptimizerConfig(name="sgd", clip_value=1.0, rate_paths=("^w",), rate_factors=(1.0,))
+    optimizer = config.build(optim.schedules.constant(0.5), group_starts=(start,) if start else ())
+    params, zero = {"b": jnp.zeros(()), "w": jnp.zeros(())}, jnp.zeros((), jnp.int32)
+    metrics = {"loss": Mean(jnp.zeros(()), jnp.zeros(()))}
+    current = state.TrainState(zero, params, {}, optimizer.init(params), metrics, zero, zero)
+    step = jax.jit(make_train_step(Linear(), optimizer, 0, max_dropped=1))
+    after = step(current, {"x": jnp.array([3e38, 3e38, 1.0])})  # the sum of the gradient overflows, the loss is zero
+    assert int(after.dropped) == 1
+    assert same(moving(after), moving(current))
+    assert int(step(after, {"x": jnp.ones(3)}).dropped_total) == 1
+
+
+@pytest.mark.parametrize("size", [8, 7])
+def test_the_norm_told_is_that_of_the_mean_gradient(size):
+    task, batch, _, start = small()
+    batch = jax.tree.map(lambda x: x[:size], batch)
+    optimizer = optim.OptimizerConfig(name="sgd").build(optim.schedules.constant(0.1))
+    start = start._replace(opt_state=optimizer.init(start.params))
+    told = optim.measurements(jax.jit(make_train_step(task, optimizer, 0))(start, batch).opt_state)["gradient_norm"]
+    key = state.stream_key(0, "train", start.step)
+
+    def mean(params):
+        loss, _ = task.loss(params, start.model_state, batch, key=key, train=True)
+        return loss.total / loss.count
+
+    assert float(told) == pytest.approx(float(optim.global_norm(jax.jit(jax.grad(mean))(start.params))), rel=1e-5)
