@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -81,6 +82,13 @@ class Started:
 def run(program: str, *words: object) -> CompletedProcess:
     """The end of a program, with what it printed."""
     return Started(program, *words).end()
+
+
+def on_terminal(place: Path, program: str, *words: object) -> BaseProcess:
+    """A program that has begun to print on the terminal at a place in /dev."""
+    process = PROCESSES.Process(target=_become, args=(program, [*map(str, words)], place, place, dict(os.environ)))
+    process.start()
+    return process
 
 
 def as_users_have(function: Callable[[], Any]) -> Any:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,6 @@ def all_files() -> Iterator[Path]:
 
 FILES = sorted(path for path in all_files() if path.suffix not in BINARY)
 SOURCES = {path: path.read_text(encoding="utf-8") for path in FILES if path.suffix == ".py"}
-TREES = {path: ast.parse(text) for path, text in SOURCES.items()}
 LIBRARY = [path for path in SOURCES if path.is_relative_to(ROOT / "cs231n_jax")]
 
 
@@ -40,9 +40,19 @@ def place(path: Path, node: ast.AST | None = None) -> str:
     return str(path.relative_to(ROOT)) + (f":{node.lineno}" if node else "")
 
 
-def functions() -> Iterator[tuple[Path, ast.FunctionDef]]:
-    for path, tree in TREES.items():
-        yield from ((path, node) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+@cache
+def nodes(*kinds: type[ast.AST]) -> list[tuple[Path, ast.AST]]:
+    """All of these kinds: read by the tests that ask, and not by every process that collects tests."""
+    return [(path, node) for path, tree in trees().items() for node in ast.walk(tree) if isinstance(node, kinds)]
+
+
+@cache
+def trees() -> dict[Path, ast.Module]:
+    return {path: ast.parse(text) for path, text in SOURCES.items()}
+
+
+def functions() -> list[tuple[Path, ast.FunctionDef]]:
+    return nodes(ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def depth(node: ast.AST) -> int:
@@ -88,9 +98,8 @@ def test_nesting_is_shallow():
 def test_dataclasses_have_few_fields():
     counts = {
         f"{place(path, node)} {node.name}": sum(isinstance(line, ast.AnnAssign) for line in node.body)
-        for path, tree in TREES.items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef) and any("dataclass" in ast.unparse(mark) for mark in node.decorator_list)
+        for path, node in nodes(ast.ClassDef)
+        if any("dataclass" in ast.unparse(mark) for mark in node.decorator_list)
     }
     assert not {name: n for name, n in counts.items() if n > 12 and name.split()[1] not in FLAT_CONFIGS}
 

@@ -1,31 +1,32 @@
 """The programs, each in a process of its own, on one short run."""
 
-import contextlib
 import json
 import os
 import pty
 import re
+import select
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 from cs231n_jax.train import snapshots
-from tests.programs import ROOT, run
+from tests.programs import ROOT, on_terminal, run
 
 SHORT = (
-    "--config.model.options.width=4",
     "--config.train.steps=6ep",
     "--config.snapshots.members=3",
     "--config.schedule.cycles=3",
     "--config.data.augment=crop_flip",
 )
+CONVOLUTIONAL = ("--config.model.options.width=4", *SHORT)
 
 # Where the network is immaterial: tracing is most of what a convolutional one takes.
-NARROW = ("--config=tests/train/perceptron.py", *SHORT[1:])
+NARROW = ("--config=tests/train/perceptron.py", *SHORT)
 
 
 def good(program: str, *words: str) -> str:
@@ -38,30 +39,22 @@ def good(program: str, *words: str) -> str:
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     path = tmp_path_factory.mktemp("programs") / "run"
-    good("train", f"--workdir={path}", *SHORT)
-    return path
-
-
-@pytest.fixture(scope="module")
-def record(tmp_path_factory):
-    """A run that is quickly trained again."""
-    path = tmp_path_factory.mktemp("record") / "run"
     good("train", f"--workdir={path}", *NARROW)
     return path
 
 
-def test_terminal_shows_a_bar_with_the_time_left(tmp_path):
+def test_terminal_shows_a_bar_with_the_time_left(tmp_path, monkeypatch):
     """On a real pseudo-terminal; a log gets plain lines (every other test here)."""
+    monkeypatch.setenv("TERM", "xterm")
     controller, terminal = pty.openpty()
-    command = [sys.executable, "-m", "experiments.train", f"--workdir={tmp_path / 'run'}", *NARROW]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=terminal, stderr=terminal, env={**os.environ, "TERM": "xterm"})
-    os.close(terminal)
+    process = on_terminal(Path(os.ttyname(terminal)), "train", f"--workdir={tmp_path / 'run'}", *NARROW)
     seen = bytearray()
-    with contextlib.suppress(OSError):  # the terminal closes with the process
-        while chunk := os.read(controller, 65536):
-            seen += chunk
+    while process.is_alive() or select.select([controller], [], [], 0)[0]:
+        if select.select([controller], [], [], 0.1)[0]:
+            seen += os.read(controller, 65536)
+    os.close(terminal)
     os.close(controller)
-    assert process.wait() == 0
+    assert process.exitcode == 0
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
     assert re.search(r"training .*\d+/84 .*ETA \d+:\d\d:\d\d", text)
     assert "average of weights" in text
@@ -96,15 +89,16 @@ def test_evaluate_an_earlier_snapshot(workdir):
 
 
 def test_evaluate_sets_averages_over_views_beside_one_pass(workdir):
-    output = good("evaluate", f"--workdir={workdir}", "--marginalise=tta:flip,tta:shifts:1,tta:ten_crop:7")
+    output = good("evaluate", f"--workdir={workdir}", "--marginalise=tta:flip,tta:shifts:1,tta:ten_crop:8")
     last = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
     assert re.search(rf"exact\W+{last['accuracy']:.2%}\W+{last['loss']:.4f}\W+\d+ of 899\W+\n", output)
-    for name in ("tta:flip", "tta:shifts:1", "tta:ten_crop:7"):
+    for name in ("tta:flip", "tta:shifts:1", "tta:ten_crop:8"):
         assert re.search(rf"{name} .* \d+ of 899 .*[+-]\d+\.\d+% ± \d+\.\d+% .*[+-]\d+\.\d+ ± \d+\.\d+", output)
     message = fails("evaluate", f"--workdir={workdir}", "--marginalise=mc:4")
-    assert "mc:4: model resnet8 has no noise to average over" in message
+    assert "mc:4: model mlp has no noise to average over" in message
 
 
+@pytest.mark.slow
 def test_evaluate_averages_over_the_noise_of_a_run(tmp_path):
     noisy = ("--config.model.options.drop_rate=0.3", "--config.train.steps=42")
     good("train", f"--workdir={tmp_path / 'run'}", *NARROW, *noisy)
@@ -127,17 +121,17 @@ def test_ensemble_of_the_last_two(workdir):
     assert all(f"snapshot at step {s}" in output for s in steps[1:])
 
 
-def test_reproduce_finds_every_line_equal(record, tmp_path):
-    output = good("reproduce", str(record), f"--workdir={tmp_path / 'replay'}")
-    lines = len((record / "metrics.jsonl").read_text().splitlines())
+def test_reproduce_finds_every_line_equal(workdir, tmp_path):
+    output = good("reproduce", str(workdir), f"--workdir={tmp_path / 'replay'}")
+    lines = len((workdir / "metrics.jsonl").read_text().splitlines())
     assert f"all {lines} lines of metrics.jsonl are equal" in output
 
 
-def test_reproduce_names_the_first_difference(record, tmp_path):
+def test_reproduce_names_the_first_difference(workdir, tmp_path):
     copy = tmp_path / "record"
     copy.mkdir()
     for name in ("config.json", "environment.json", "metrics.jsonl"):
-        shutil.copy(record / name, copy)
+        shutil.copy(workdir / name, copy)
     lines = (copy / "metrics.jsonl").read_text().splitlines()
     changed = json.loads(lines[2])
     changed["loss"] += 1e-6
@@ -155,15 +149,16 @@ def test_reproduce_names_the_first_difference(record, tmp_path):
     assert float(told[1]) == pytest.approx(1e-6 / changed["loss"], rel=0.05)
 
 
-def test_reproduce_replays_every_record_of_a_folder(record, tmp_path):
+@pytest.mark.slow
+def test_reproduce_replays_every_record_of_a_folder(workdir, tmp_path):
     """Each to its first line, which is at update 14; what differs by the environment, and what cannot be replayed."""
     records = tmp_path / "records"
     for name in ("a", "b", "deeper/c", "d", "gpu"):
-        shutil.copytree(record, records / name, ignore=shutil.ignore_patterns("snapshots", ".*"))
-    first = (record / "metrics.jsonl").read_text().splitlines()[0]
+        shutil.copytree(workdir, records / name, ignore=shutil.ignore_patterns("snapshots", ".*"))
+    first = (workdir / "metrics.jsonl").read_text().splitlines()[0]
     for name in ("b", "deeper/c"):
         (records / name / "metrics.jsonl").write_text(first.replace('"loss": ', '"loss": 1') + "\n")
-    environment = json.loads((record / "environment.json").read_text())
+    environment = json.loads((workdir / "environment.json").read_text())
     environment["cpu"]["features"] = ["mmx"]
     (records / "deeper" / "c" / "environment.json").write_text(json.dumps(environment))
     environment["device"]["platform"] = "gpu"
@@ -182,32 +177,34 @@ def test_reproduce_replays_every_record_of_a_folder(record, tmp_path):
     ]
 
 
-def test_reproduce_never_compares_an_old_replay(record, tmp_path):
+def test_reproduce_never_compares_an_old_replay(workdir, tmp_path):
     """A finished replay, the record itself, and steps that the record does not have are refused."""
-    good("reproduce", str(record), f"--workdir={tmp_path / 'replay'}", "--steps=14")
+    good("reproduce", str(workdir), f"--workdir={tmp_path / 'replay'}", "--steps=14")
     for target, steps, message in (
         (tmp_path / "replay", 14, "finished replay"),
-        (record, 14, "finished replay"),
+        (workdir, 14, "finished replay"),
         (tmp_path / "new", 85, "the record has 84 updates"),
         (tmp_path / "new", 5, "no line before"),
     ):
-        before = {p: p.read_bytes() for p in record.iterdir() if p.is_file()}
-        done = run("reproduce", str(record), f"--workdir={target}", f"--steps={steps}")
+        before = {p: p.read_bytes() for p in workdir.iterdir() if p.is_file()}
+        done = run("reproduce", str(workdir), f"--workdir={target}", f"--steps={steps}")
         assert (done.returncode, message in done.stderr) == (1, True), done.stderr
-        assert before == {p: p.read_bytes() for p in record.iterdir() if p.is_file()}
+        assert before == {p: p.read_bytes() for p in workdir.iterdir() if p.is_file()}
 
 
 @pytest.mark.slow
 def test_float64_computes_in_float64(tmp_path):
-    good("train", f"--workdir={tmp_path / 'run'}", *SHORT, "--config.model.dtype=float64", "--config.train.steps=5")
+    flags = (*CONVOLUTIONAL, "--config.model.dtype=float64", "--config.train.steps=5")
+    good("train", f"--workdir={tmp_path / 'run'}", *flags)
     _, params, state = snapshots.load(tmp_path / "run")
     assert {x.dtype.name for x in jax.tree.leaves((params, state))} == {"float64"}
     assert "snapshot at step 5" in good("evaluate", f"--workdir={tmp_path / 'run'}")
 
 
+@pytest.mark.slow
 def test_frozen_stages_and_uneven_evaluation_batches(tmp_path):
     output = good(
-        "train", f"--workdir={tmp_path / 'run'}", *SHORT, "--config.train.steps=6",
+        "train", f"--workdir={tmp_path / 'run'}", *CONVOLUTIONAL, "--config.train.steps=6",
         "--config.model.options.frozen=('stem',)", "--config.data.eval_batch_size=100",
         "--config.optimizer.rate_paths=('^stage1',)", "--config.optimizer.rate_factors=(0.1,)",
     )  # fmt: skip
@@ -313,14 +310,14 @@ def test_lost_metrics_stop_a_resume(unfinished, damage):
     path = unfinished / "metrics.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([*lines[:1], "garbage\n", *lines[2:]]) if damage == "a line" else "")
-    message = fails("train", f"--workdir={unfinished}", *SHORT)
+    message = fails("train", f"--workdir={unfinished}", *NARROW)
     assert "is not what it was at the snapshot" in message
 
 
 def test_a_lost_member_is_named(unfinished):
     first = snapshots.members(unfinished)[0]
     shutil.rmtree(snapshots.directory(unfinished, first))
-    assert f"the member snapshots at steps {first} are gone" in good("train", f"--workdir={unfinished}", *SHORT)
+    assert f"the member snapshots at steps {first} are gone" in good("train", f"--workdir={unfinished}", *NARROW)
     assert json.loads((unfinished / "result.json").read_text())["lost_members"] == [first]
 
 
@@ -330,11 +327,12 @@ def test_evaluate_says_which_snapshot_it_passed(unfinished):
     assert f"{newest} has no readable manifest" in good("evaluate", f"--workdir={unfinished}")
 
 
+@pytest.mark.slow
 def test_a_mistake_seen_late_leaves_the_directory_free(tmp_path):
     workdir = tmp_path / "run"
     vgg = ("--config=experiments/configs/vgg.py", "--config.data.name=digits", "--config.data.batch_size=64")
     assert "vgg16_bn_cifar takes images of at least 32×32, got 8×8" in fails("train", f"--workdir={workdir}", *vgg)
-    good("train", f"--workdir={workdir}", *NARROW)
+    good("train", f"--workdir={workdir}", *NARROW, "--config.train.steps=3")
 
 
 @pytest.mark.parametrize(("name", "content"), [("config.json", ""), ("environment.json", "[]"), ("result.json", "{")])
@@ -344,7 +342,7 @@ def test_damaged_run_files_are_named(workdir, tmp_path, name, content):
     if name == "environment.json":
         (copy / "result.json").unlink()
     (copy / name).write_text(content)
-    assert f"{copy / name} is damaged" in fails("train", f"--workdir={copy}", *SHORT)
+    assert f"{copy / name} is damaged" in fails("train", f"--workdir={copy}", *NARROW)
 
 
 @pytest.mark.parametrize(
