@@ -14,6 +14,7 @@ import pytest
 
 from cs231n_jax import optim
 from cs231n_jax.metrics import scores
+from cs231n_jax.models import ModelConfig
 from cs231n_jax.report import plots
 from cs231n_jax.train import average, averaged, ensemble, evaluate, evaluator, members, record, snapshots
 from cs231n_jax.train.assemble import assemble
@@ -23,9 +24,16 @@ from cs231n_jax.train.run import run
 from cs231n_jax.train.snapshots import DamagedSnapshotError
 from tests import programs
 from tests.train import test_members
-from tests.train.test_members import config_of, note
+from tests.train.test_members import note
 
-runs = test_members.runs  # two finished runs, a fixture
+# With batch statistics, in as few layers as learn something.
+CONVOLUTIONAL = ModelConfig(name="convnet", options={"widths": (8, 8), "hidden": 16})
+config_of = functools.partial(test_members.config_of, model=CONVOLUTIONAL)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return test_members.trained(tmp_path_factory.mktemp("runs"), model=CONVOLUTIONAL)
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +173,7 @@ def test_several_runs_at_once(runs, tmp_path):
     assert "average of predictions" not in again.stdout  # nothing was computed
 
 
+@pytest.mark.slow
 def test_snapshots_by_step(runs, tmp_path):
     done = program(f"--workdir={runs[0]}", "--snapshots=28,84", f"--report={tmp_path}")
     assert done.returncode == 0, done.stderr
