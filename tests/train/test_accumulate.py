@@ -15,6 +15,7 @@ from cs231n_jax.train import sharding
 from cs231n_jax.train.accumulate import Sums, in_pieces
 from cs231n_jax.train.assemble import assemble
 from cs231n_jax.train.step import make_train_step
+from tests.rows import but_for
 from tests.train.test_devices import largest_difference
 
 
@@ -51,8 +52,10 @@ def in_one_batch(model):
     return run(assembly_of(model, 1, **OPTIONS[model]))
 
 
-@pytest.mark.parametrize("devices", [1, 8])
-@pytest.mark.parametrize(("model", "pieces"), [("mlp", 2), ("mlp", 8), ("lenet5", 4)])
+CUTS = [("mlp", 2, 8), ("mlp", 8, 1), ("mlp", 2, 1), ("mlp", 8, 8), ("lenet5", 4, 1), ("lenet5", 4, 8)]
+
+
+@pytest.mark.parametrize(("model", "pieces", "devices"), but_for(CUTS[:2], CUTS))
 def test_micro_batches_equal_one_batch(model, pieces, devices, x64):
     """No batch statistics and no noise: only the order of summation differs."""
     one, many = in_one_batch(model), run(assembly_of(model, pieces, devices=devices, **OPTIONS[model]))
@@ -62,6 +65,7 @@ def test_micro_batches_equal_one_batch(model, pieces, devices, x64):
         assert float(many.metrics[name].count) == 4 * 64
 
 
+@pytest.mark.slow
 def test_batch_statistics_are_those_of_each_micro_batch_in_turn(x64):
     """What the docstring states, computed by hand: statistics pass through the micro-batches, gradients add up."""
     assembly = assembly_of("resnet8", 2, batch=16, width=4)
@@ -104,6 +108,7 @@ def test_scan_and_written_out_loop_agree_and_noise_differs_by_piece():
     assert float(written[0].total) == pytest.approx(float(by_hand), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_peak_memory_falls():
     def temporaries(pieces):
         assembly = assembly_of("resnet8", pieces, batch=64, data="synthetic")

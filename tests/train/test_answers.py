@@ -124,6 +124,7 @@ def test_what_is_interrupted_or_asked_for_in_vain_writes_nothing(workdir, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
+@pytest.mark.slow
 def test_decode_prints_the_shares_and_writes_the_page(workdir, answered, tmp_path):
     done = run("decode", f"--workdir={workdir}", "--split=test", f"--page={tmp_path / 'b.html'}", "--page_images=7")
     assert (done.returncode, done.stderr) == (0, "")

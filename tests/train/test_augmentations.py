@@ -37,7 +37,11 @@ def changed(text, batch=BATCH, **options):
         ("crop_flip", lambda x: augment.random_crop_flip(KEY, x, padding=2)),
         ("crop_flip:3", lambda x: augment.random_crop_flip(KEY, x, padding=3)),
         ("reflect_crop:1", lambda x: augment.random_crop(KEY, x, padding=1, mode="reflect")),
-        ("resized_crop:0.5", lambda x: resized_crop.random_resized_crop(KEY, x, area=(0.5, 1.0))),
+        pytest.param(
+            "resized_crop:0.5",
+            lambda x: resized_crop.random_resized_crop(KEY, x, area=(0.5, 1.0)),
+            marks=pytest.mark.slow,
+        ),
         ("cutout:3", lambda x: cutout.cutout(KEY, x, size=3, fill=MEAN)),
         ("jitter:0.4:0.1", lambda x: colour.jitter(KEY, x, strength=0.4, hue_strength=0.1)),
         ("lighting", lambda x: colour.lighting(KEY, x, std=0.1)),
@@ -106,6 +110,7 @@ def test_over_two_epochs_every_image_is_seen_once_mirrored_and_once_not(processe
     assert "flip" not in Pipeline(source, 8, 3).batch(0)
 
 
+@pytest.mark.slow
 def test_a_data_set_on_the_device_flips_as_a_streamed_one_does(tmp_path):
     states = []
     for calls in (1, 8):

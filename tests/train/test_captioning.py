@@ -25,6 +25,7 @@ from cs231n_jax.train.run import run
 from cs231n_jax.train.sharding import MeshConfig
 from tests.references import vision_language as reference
 from tests.references.attention import softmax
+from tests.rows import but_for
 
 DATA = DataConfig(name="scenes:20")
 SOURCE = open_source(DATA, "eval")
@@ -70,6 +71,7 @@ def test_the_loss_is_that_of_each_token_and_of_the_places_passed_over(x64):
     assert numbers["accuracy"] == pytest.approx(np.mean(right))
 
 
+@pytest.mark.slow
 def test_the_gradient_of_the_spread_is_that_of_central_differences(x64):
     random = np.random.default_rng(0)
     scores = jnp.asarray(random.standard_normal((3, 4, 5)))
@@ -91,6 +93,7 @@ def test_the_gradient_of_the_spread_is_that_of_central_differences(x64):
     np.testing.assert_allclose((ahead - back) / 2e-7, along, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_search_begins_from_the_image_and_is_the_reference(x64):
     task, batch = built(spread=0.0), first_batch(2)
     params, state = task.init(0, batch)
@@ -110,6 +113,7 @@ def test_a_search_begins_from_the_image_and_is_the_reference(x64):
         np.testing.assert_allclose(log_probs[n], total, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_each_image_is_described_once_and_scored_against_all_its_captions(tmp_path):
     config = Config(
         task=TaskConfig(name="captioning", attention_spread=1.0),
@@ -177,7 +181,7 @@ def test_other_tasks_do_not_spread_attention():
         registry.build(TaskConfig(), captions, DATA, SOURCE.info)
 
 
-@pytest.mark.parametrize("dtype", [Precision.FLOAT32, Precision.FLOAT64])
+@pytest.mark.parametrize("dtype", but_for([Precision.FLOAT64], [Precision.FLOAT32, Precision.FLOAT64]))
 def test_features_of_an_encoder_stand_for_images(dtype, x64):
     given = np.random.default_rng(0).standard_normal((len(SOURCE.images), 2, 3, 5)).astype(np.float16)
     source = features.put(SOURCE, given, "drawn")

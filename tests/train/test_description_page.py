@@ -126,6 +126,7 @@ def test_files_of_a_users_own_and_models_without_attention(tmp_path, source):
         of_files(path, [], SETTINGS, Page(tmp_path / "b.html"))
 
 
+@pytest.mark.slow
 def test_a_run_on_features_shows_the_pictures_that_they_are_of(tmp_path, source, monkeypatch):
     monkeypatch.setenv("CS231N_JAX_CACHE", str(tmp_path / "cache"))
     variables = functional.init(models.create("resnet8", width=4), 0, jnp.zeros((1, 64, 64, 3)))
@@ -160,6 +161,7 @@ def test_what_no_page_can_be_made_of_is_named_and_what_is_there_stays(workdir, w
     assert not (tmp_path / "a.html").exists()
 
 
+@pytest.mark.slow
 def test_decode_writes_it_beside_the_texts(workdir, written, tmp_path):
     path = tmp_path / "b.html"
     words = (f"--workdir={workdir}", "--split=test", "--beam=3", "--length=6", "--batch=2")

@@ -92,6 +92,7 @@ def test_one_float32_step_agrees_with_one_device(mesh):
     assert float(many.metrics["loss"].total) == pytest.approx(float(one.metrics["loss"].total), rel=1e-5)
 
 
+@pytest.mark.slow
 @every_mesh
 def test_fifty_float64_steps_agree_with_one_device(mesh, x64):
     one, many = (after(m, 50, Precision.FLOAT64) for m in ((1, 1), mesh))
@@ -101,6 +102,7 @@ def test_fifty_float64_steps_agree_with_one_device(mesh, x64):
     assert float(many.metrics["loss"].total) == pytest.approx(float(one.metrics["loss"].total), rel=1e-10)
 
 
+@pytest.mark.slow
 def test_a_snapshot_of_any_mesh_continues_on_any_other(tmp_path, x64):
     state, done = None, 0
     for mesh in ((1, 1), *MESHES, (1, 1)):

@@ -50,9 +50,8 @@ def captions(workdir, name="attention_captioner", **fields) -> Config:
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "pooled"), [("attention_captioner", False), pytest.param("captioner_lstm", True, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "pooled"), [("attention_captioner", False), ("captioner_lstm", True)])
 def test_a_captioner_learns_from_features_and_describes_each_picture(workdir, name, pooled, monkeypatch):
     config = captions(workdir, name, pooled=pooled, scale=0.5)
     result = run(config, workdir / "run", {}, Silent(), time.time())
@@ -65,7 +64,8 @@ def test_a_captioner_learns_from_features_and_describes_each_picture(workdir, na
     assert {"bleu-1", "bleu-4", "cider-d"} <= found.scores.keys()
 
 
-@pytest.mark.parametrize("centered", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("centered", [False, True])
 def test_a_picture_of_a_users_own_is_described_as_the_same_one_in_a_split(workdir, centered):
     """Alone, in a list, and on the page, which shows the picture itself."""
     config = captions(workdir, centered=centered)
@@ -103,6 +103,7 @@ def test_what_is_no_picture_is_refused_by_its_name(workdir):
         assemble(captions(workdir)).task.generation().read("photo.png")
 
 
+@pytest.mark.slow
 def test_a_backbone_begins_as_in_the_file_and_is_trained_from_a_given_update_on(workdir):
     """The published weights in the part "backbone" of a captioner; frozen for an update, then at a rate of its own."""
     params, state = functional.init(models.create("lenet5"), 3, jnp.zeros((1, 64, 64, 3)))

@@ -88,6 +88,7 @@ def test_lines_of_a_user_are_padded_and_one_may_be_longer_than_all_buckets(workd
         generate_texts(workdir, [], SETTINGS)
 
 
+@pytest.mark.slow
 def test_a_signal_leaves_what_there_is_and_the_whole_takes_its_place(workdir):
     looks, settings = iter([False, True]), dataclasses.replace(SETTINGS, beam=2)
     with pytest.raises(Interrupted, match=r"interrupted after 4 of 8 texts, which are in .*\.partial\.txt"):

@@ -67,6 +67,7 @@ def test_a_group_stays_bit_by_bit_until_its_start_and_moves_from_there(tmp_path)
     assert lines[4]["learning_rate/^stem"] == pytest.approx(0.1 * lines[4]["learning_rate/<others>"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_a_start_goes_on_as_if_it_had_not_been(tmp_path):
     whole, _ = train(assemble(config()), tmp_path / "whole")
     state, _ = train(assemble(config()), tmp_path / "half", until=3)
@@ -155,6 +156,7 @@ def test_a_config_that_says_too_little_is_refused(fields, message):
         InitialConfig(**fields).validate()
 
 
+@pytest.mark.slow
 def test_a_run_notes_what_it_began_with_and_reads_the_file_once(weights, tmp_path):
     begun = dataclasses.replace(config(steps="5"), initial=InitialConfig(weights=str(weights)))
     run(begun, tmp_path / "run", {}, Silent(), time.time())

@@ -1,6 +1,7 @@
 """No random number is used twice: not by two layers, examples, steps, epochs, micro-batches or passes."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from cs231n_jax.train import accumulate, average, marginalise, sharding, state
 from cs231n_jax.train.step import make_train_step
 from tests import key_record
 from tests.descriptors import MODELS
+from tests.rows import but_for
 
 ROWS = {str(row): row for row in MODELS}
 EXAMPLES = 4
@@ -30,6 +32,7 @@ NOISY = {  # row -> options, and how often a pass draws for the batch
     "mlp": ({"drop_connect_rate": 0.5}, 0),
     "fmp_digits": ({"drop_rate": 0.5}, 10),  # borders of rows and of columns in three stages, and dropout in four
 }
+QUICK = (("wrn28_10", 1), ("convnet", 2), ("mlp", 1))  # draws for the batch, for an example, and both in pieces
 MASKS = {"convnet": 1, "mlp": 2}  # draws an example: of DropConnect
 CROP_FLIP = augmentations.build(DataConfig(augment="crop_flip:1"), (0.5,))
 
@@ -55,8 +58,7 @@ def kinds(found):
     return [use.what for use in found if use.kind == "draw" and not use.again]
 
 
-@pytest.mark.parametrize("pieces", [1, 2])
-@pytest.mark.parametrize("name", NOISY)
+@pytest.mark.parametrize(("name", "pieces"), but_for(QUICK, itertools.product(NOISY, (1, 2))))
 def test_no_key_is_used_twice(name, pieces, monkeypatch):
     """Over four steps, the re-estimation of statistics and Monte-Carlo passes over two batches of the same run."""
     monkeypatch.setattr(accumulate, "_once_there", lambda index, grads: index)  # only orders the work of XLA:CPU
@@ -85,7 +87,7 @@ def test_no_key_is_used_twice(name, pieces, monkeypatch):
     assert key_record.repeated(everything) == []
 
 
-@pytest.mark.parametrize("name", NOISY)
+@pytest.mark.parametrize("name", but_for(["wrn28_10", "convnet", "fractalnet20"], NOISY))
 def test_each_draw_has_a_number_for_each_example_or_one_for_the_batch(name):
     task, batch = task_of(name), batch_of(name)
     params, model_state = task.init(0, batch)
@@ -116,7 +118,7 @@ def test_the_terms_of_a_chain_of_augmentations_draw_apart():
     assert key_record.repeated(found) == []
 
 
-@pytest.mark.parametrize("name", NOISY)
+@pytest.mark.parametrize("name", but_for(["wrn28_10", "convnet", "mlp"], NOISY))
 def test_inference_takes_no_key_and_is_deterministic(name):
     task, batch = task_of(name), batch_of(name)
     params, model_state = task.init(0, batch)

@@ -14,6 +14,7 @@ import pytest
 from cs231n_jax.train import record, snapshots
 from cs231n_jax.train.evaluate import CUT
 from tests.programs import Started, run
+from tests.rows import but_for
 
 # What a kill leaves and what goes on from it is a matter of the loop and its files, whatever the network is; tracing a
 # convolutional one would be most of what each start takes. One with statistics is killed in test_every_config.py.
@@ -100,7 +101,7 @@ def kill_repeatedly(workdir: Path, seconds: float, kills: int, *flags: str) -> l
     return done
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(6, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", but_for([1], [1, 6]))
 def test_killed_run_ends_with_the_same_bytes(undisturbed, kills, tmp_path):
     reference, seconds = undisturbed
     done = kill_repeatedly(tmp_path / "killed", seconds, kills, *SHORT)
@@ -130,6 +131,7 @@ def test_each_signal_saves_and_asks_to_be_continued(undisturbed, tmp_path):
     assert_same_run(reference, workdir)
 
 
+@pytest.mark.slow
 def test_damaged_newest_snapshot_is_named_and_the_one_before_used_and_torn_lines_are_dropped(undisturbed, tmp_path):
     reference, _ = undisturbed
     workdir = tmp_path / "run"
@@ -162,9 +164,8 @@ TEXT = (
 )
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param(NARROW, id="images"), pytest.param(TEXT, id="text", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [pytest.param(NARROW, id="images"), pytest.param(TEXT, id="text")])
 def test_signal_in_an_evaluation_then_a_kill(kind, tmp_path):
     """The evaluation that a signal cut off is made once, though a kill follows right behind its line."""
     flags = (
@@ -251,8 +252,12 @@ def test_workdir_with_other_files_is_left_alone(tmp_path):
         (["--config=experiments/configs/nothing.py"], 2, "nothing.py"),
         (["--config.data.name=cifar10", "--config.data.dir=/nowhere/at/all"], 1, "/nowhere/at/all"),
         (["--config.train.steps=10 epochs"], 1, "train.steps"),
-        (["--config.optimizer.learning_rate=1e30"], 1, "not finite at update"),
-        (["--config.train.steps=1", "--config.optimizer.learning_rate=1e38", *ALONE], 1, "was not finite at update 1"),
+        ([*NARROW, "--config.optimizer.learning_rate=1e30"], 1, "not finite at update"),
+        (
+            [*NARROW, "--config.train.steps=1", "--config.optimizer.learning_rate=1e38", *ALONE],
+            1,
+            "was not finite at update 1",
+        ),
         (["--config.model.name=resnet99"], 1, "unknown model"),
         (["stray"], 2, "stray"),
     ],
