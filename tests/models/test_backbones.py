@@ -58,10 +58,10 @@ def test_what_lies_behind_the_stage_is_not_there():
 
 def test_moments_are_left_where_they_are_asked_for():
     model, params, state = drawn()
-    run = functools.partial(functional.apply, train=True, noise=False)
-    _, new = run(model, params, {**state, "batch_moments": {}}, jnp.asarray(IMAGES))
+    run = jax.jit(functools.partial(functional.apply, train=True, noise=False), static_argnums=0)
+    _, new = run(model, params, {**state, "batch_moments": {}}, IMAGES)
     network, own, statistics = alone(params, state)
-    _, wanted = run(network, own, {**statistics, "batch_moments": {}}, jnp.asarray(IMAGES))
+    _, wanted = run(network, own, {**statistics, "batch_moments": {}}, IMAGES)
     assert set(new["batch_moments"]["backbone"]) == set(state["batch_stats"]["backbone"])
     for name, tree in new["batch_moments"]["backbone"].items():
         for ours, theirs in zip(jax.tree.leaves(tree), jax.tree.leaves(wanted["batch_moments"][name]), strict=True):
@@ -82,7 +82,8 @@ def test_features_that_are_given_are_places():
     for given, shape in ((vector, (1, 6)), (maps, (12, 5))):
         model = models.create("attention_captioner", hidden=4, embedding=3, num_classes=7)
         params, _ = functional.init(model, 0, given)
-        features, _ = functional.apply(model, params, {}, jnp.asarray(given), method="features")
+        run = functools.partial(functional.apply, model, method="features")
+        features, _ = jax.eval_shape(run, params, {}, given)
         assert features["alignment"].shape == (2, 3, shape[0])
         assert params["alignment"]["kernel"].shape[0] == shape[1]
         assert "backbone" not in features
@@ -104,7 +105,8 @@ def test_places_lie_in_rows_and_columns(network, stage, shape, grid):
 def test_a_frozen_backbone_keeps_its_statistics():
     _, params, state = drawn()
     frozen = models.create("captioner_rnn", **SMALL, frozen=("backbone",))
-    _, new = functional.apply(frozen, params, state, jnp.asarray(IMAGES), train=True, noise=False)
+    run = jax.jit(functools.partial(functional.apply, frozen, train=True, noise=False))
+    _, new = run(params, state, IMAGES)
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, new, state)))
 
 

@@ -11,8 +11,7 @@ from cs231n_jax import models
 from cs231n_jax.models import base, functional, registry
 from tests.descriptors import MODELS, images
 
-QUICK = ("mlp", "vgg13_bn_cifar", "resnet8", "wrn28_10")
-rows = pytest.mark.parametrize("row", MODELS, ids=str)
+QUICK = ("mlp", "resnet8", "wrn28_10")
 
 
 def compiled_rows(slow, without=()):
@@ -24,9 +23,9 @@ def compiled_rows(slow, without=()):
 # `repeated` makes the blocks of all families; these have plain layers, statistics, noise and several paths. By default
 # plain layers, and statistics with noise.
 REMAT_NAMES = ("alexnet", "stochastic_resnet110", "densenet40_12", "fractalnet20", *QUICK)
-# With a gradient in training by default: statistics, noise, and of the networks of texts one with attention; that a
-# layer passes a gradient on is tested with it in tests/ops.
-TRAINED = (*QUICK, "stochastic_resnet110", "captioner_lstm", "vqa_stacked2")
+# With a gradient in training by default: statistics, noise, units that are off, and words about an image; that a layer
+# passes a gradient on is tested with it in tests/ops.
+TRAINED = (*QUICK, "stochastic_resnet110", "captioner_lstm")
 
 
 def not_quick(row):
@@ -215,7 +214,7 @@ def test_features_are_the_stages_then_the_logits(row):
     assert owners <= {*model.stages, "head", *model.auxiliary}
 
 
-@rows
+@compiled_rows(lambda row: row.slow)
 def test_initialisation_depends_on_the_leaf_alone(row):
     ((params, state), x), model = drawn(row), row.model()
     again = functional.init(model, 0, x)
@@ -234,7 +233,7 @@ def test_initialisation_depends_on_the_leaf_alone(row):
             assert functional.path_name(path).startswith(("head", "aux1/fc2", "aux2/fc2", *read))
 
 
-@rows
+@compiled_rows(lambda row: row.slow)
 def test_specs_do_not_depend_on_the_short_cuts_of_initialisation(row):
     """The shapes that a model was initialised with are those that it computes with."""
     (params, _), x = drawn(row)

@@ -1,6 +1,7 @@
 """DropConnect in the perceptron and the test bed: names, draws, inference without a key, and what it leaves alone."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 from cs231n_jax import models
 from cs231n_jax.models import functional
 from cs231n_jax.ops import activations, dropconnect, gaussian
+from tests.rows import but_for
 
 X = jnp.asarray(np.random.default_rng(0).standard_normal((6, 4, 4, 1)), jnp.float32)
 ACTIVATIONS = activations.NAMES
@@ -23,14 +25,11 @@ def shapes(model):
     return jax.tree.map(lambda leaf: leaf.shape, functional.shapes(model, X))
 
 
-@pytest.mark.parametrize(
-    ("activation", "mask"),
-    [
-        pytest.param(activation, mask, marks=() if mask == "example" or activation == "prelu" else pytest.mark.slow)
-        for activation in ACTIVATIONS
-        for mask in ("example", "batch")
-    ],
-)
+# A closed form with a mask for each example, and learned slopes with one for the batch.
+QUICK = [("relu", "example"), ("prelu", "batch")]
+
+
+@pytest.mark.parametrize(("activation", "mask"), but_for(QUICK, itertools.product(ACTIVATIONS, ("example", "batch"))))
 def test_inference_is_the_mean_of_each_layer_and_takes_no_key(activation, mask):
     model = mlp(activation=activation, drop_connect_rate=0.3, drop_connect_mask=mask)
     plain = mlp(activation=activation)
@@ -103,12 +102,12 @@ def test_the_hidden_layer_of_the_convolutional_test_bed():
     images = jnp.asarray(np.random.default_rng(0).standard_normal((5, 8, 8, 3)), jnp.float32)
     params, state = functional.init(model, 0, images)
     assert all(map(np.array_equal, jax.tree.leaves(params), jax.tree.leaves(functional.init(plain, 0, images)[0])))
-    found = functional.apply(model, params, state, images, method="features")[0]
+    found = jax.jit(functools.partial(functional.apply, model, method="features"))(params, state, images)[0]
     before = found["stage2"].mean((1, 2))
     np.testing.assert_allclose(
         found["fc"], gaussian.relu(*dropconnect.moments(before, *_weights(params), drop_rate=0.3)), rtol=1e-5, atol=1e-6
     )
-    run = functools.partial(functional.apply, model, params, state, images, noise=True, method="features")
+    run = jax.jit(functools.partial(functional.apply, model, params, state, images, noise=True, method="features"))
     first, again, other = (run(key=jax.random.key(seed))[0] for seed in (0, 0, 1))
     np.testing.assert_array_equal(first["fc"], again["fc"])
     np.testing.assert_array_equal(first["stage2"], other["stage2"])
@@ -142,7 +141,8 @@ def test_bfloat16_keeps_its_dtype():
     model = mlp(drop_connect_rate=0.5)
     params, state = functional.init(model, 0, X)
     for key in (None, jax.random.key(0)):
-        y = functional.apply(model, params, state, X.astype(jnp.bfloat16), key=key, noise=key is not None)[0]
+        run = functools.partial(functional.apply, model, params, state, key=key, noise=key is not None)
+        y, _ = jax.eval_shape(run, X.astype(jnp.bfloat16))
         assert y.dtype == jnp.bfloat16
 
 

@@ -13,7 +13,7 @@ from cs231n_jax.ops import conv_cpu
 from cs231n_jax.ops.conv import conv
 from cs231n_jax.ops.window import padding_pairs, pair
 from tests.references import conv as reference
-from tests.rows import one_in
+from tests.rows import but_for, one_in
 
 # images [h, w, c], kernel [kh, kw, o], stride, padding
 SHAPES = [
@@ -75,7 +75,7 @@ def assert_gradients(function, *arguments):
 
 
 @pytest.mark.parametrize(("shape", "kernel", "stride", "padding"), SHAPES)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", but_for(["float64"], ["float32", "float64"]))
 def test_forward(shape, kernel, stride, padding, dtype, x64):
     x, k = draw(shape, kernel, dtype)
     expected = reference.conv(x, k, pair(stride, "stride"), padding_pairs(padding))
@@ -85,8 +85,11 @@ def test_forward(shape, kernel, stride, padding, dtype, x64):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
 
-@pytest.mark.parametrize(("dilation", "groups"), [(2, 1), ((1, 3), 1), (1, 2), (1, 4), (2, 4)])
-@pytest.mark.parametrize("stride", [1, 2])
+STRANGE = [(1, 2, 4), (2, (1, 3), 1), (1, 2, 1), (2, 1, 2), (1, 1, 4)]
+STRANGE += [(3 - stride, *rest) for stride, *rest in STRANGE]
+
+
+@pytest.mark.parametrize(("stride", "dilation", "groups"), but_for(STRANGE[:3], STRANGE))
 def test_dilation_and_groups(dilation, groups, stride, x64):
     random = np.random.default_rng(0)
     x = jnp.asarray(random.standard_normal((2, 9, 8, 4)))
@@ -97,13 +100,13 @@ def test_dilation_and_groups(dilation, groups, stride, x64):
     assert_gradients(function, x, k)
 
 
-@pytest.mark.parametrize(("shape", "kernel", "stride", "padding"), SHAPES[::4])
+@pytest.mark.parametrize(("shape", "kernel", "stride", "padding"), one_in(2, SHAPES[::4]))
 def test_gradients_against_central_differences(shape, kernel, stride, padding, x64):
     function = functools.partial(conv, stride=stride, padding=padding)
     assert_gradients(function, *draw(shape, kernel, "float64"))
 
 
-@pytest.mark.parametrize(("shape", "kernel", "stride", "padding"), one_in(4, SHAPES))
+@pytest.mark.parametrize(("shape", "kernel", "stride", "padding"), one_in(7, SHAPES))
 def test_fast_gradients_equal_those_of_lax(shape, kernel, stride, padding):
     x, k = draw(shape, kernel, "float32", batch=4)
     plain = functools.partial(conv_cpu.plain, stride=pair(stride, "stride"), padding=padding_pairs(padding))
@@ -115,7 +118,7 @@ def test_fast_gradients_equal_those_of_lax(shape, kernel, stride, padding):
     )
 
 
-@pytest.mark.parametrize(("shape", "kernel", "stride", "padding"), one_in(3, SHAPES))
+@pytest.mark.parametrize(("shape", "kernel", "stride", "padding"), one_in(5, SHAPES))
 def test_fast_formulas_are_exact(shape, kernel, stride, padding, x64):
     """In float64, where the order of the sums does not show."""
     x, k = draw(shape, kernel, "float64")

@@ -12,8 +12,10 @@ from jax.test_util import check_grads
 
 from cs231n_jax.ops.norm import batch_norm, ghost_batch_norm, normalize
 from tests.references import norm as reference
+from tests.rows import but_for, one_in
 
 EPS = 1e-5
+PRECISIONS = [("float64", 1e-14), ("float32", 1e-6), ("bfloat16", 2**-7)]
 FORMS = list(itertools.product((False, True), (False, True)))  # rectifier, residual
 
 
@@ -34,7 +36,7 @@ def close(actual, desired, tolerance):
 
 @pytest.mark.parametrize("shape", [(4, 5, 3, 6), (16, 8)])
 @pytest.mark.parametrize(("relu", "with_residual"), FORMS)
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-14), ("float32", 1e-6), ("bfloat16", 2**-7)])
+@pytest.mark.parametrize(("dtype", "tolerance"), one_in(2, PRECISIONS))
 def test_forward(shape, relu, with_residual, dtype, tolerance, x64):
     x, scale, bias, residual = draw(shape, jnp.dtype(dtype))
     residual = residual if with_residual else None
@@ -147,9 +149,9 @@ def test_second_derivatives(x64):
 # --- ghost batches ---
 
 
-@pytest.mark.parametrize("ghost", [1, 2, 3, 6])
+@pytest.mark.parametrize("ghost", but_for([2, 6], [1, 2, 3, 6]))
 @pytest.mark.parametrize(("relu", "with_residual"), [(False, False), (True, True)])
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-14), ("float32", 1e-6), ("bfloat16", 2**-7)])
+@pytest.mark.parametrize(("dtype", "tolerance"), one_in(2, PRECISIONS))
 def test_ghost_batches(ghost, relu, with_residual, dtype, tolerance, x64):
     x, scale, bias, residual = draw((6, 5, 3, 4), jnp.dtype(dtype))
     x = x * jnp.arange(1, 7, dtype=x.dtype).reshape(6, 1, 1, 1)  # so that every group has moments of its own

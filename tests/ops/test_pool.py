@@ -13,7 +13,7 @@ from jax.test_util import check_grads
 from cs231n_jax.ops import pool
 from cs231n_jax.ops.window import padding_pairs, pair
 from tests.references import pool as reference
-from tests.rows import one_in
+from tests.rows import but_for, one_in
 
 # image [h, w], window, stride, padding
 WINDOWS = [
@@ -57,7 +57,7 @@ def test_forward(size, window, stride, padding, ceil_mode, x64):
         np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize(("size", "window", "stride", "padding", "ceil_mode"), CASES)
+@pytest.mark.parametrize(("size", "window", "stride", "padding", "ceil_mode"), one_in(5, CASES))
 def test_the_first_of_equal_maxima_takes_the_gradient(size, window, stride, padding, ceil_mode, x64, monkeypatch):
     x = draw(size, ties=True)
     function = functools.partial(pool.max_pool, window=window, stride=stride, padding=padding, ceil_mode=ceil_mode)
@@ -82,23 +82,23 @@ def test_global_average(x64):
     np.testing.assert_allclose(pool.global_avg_pool(x), np.asarray(x).mean((1, 2)), rtol=0, atol=1e-15)
 
 
-@pytest.mark.parametrize("window", [2, 6])
+@pytest.mark.parametrize("window", but_for([2], [2, 6]))
 def test_bfloat16_is_averaged_in_float32(window):
     x = draw((6, 6), jnp.bfloat16)
     for function in (functools.partial(pool.avg_pool, window=window), pool.global_avg_pool):
-        y = function(x)
+        y, wide = map(jax.jit(function), (x, x.astype(jnp.float32)))
         assert y.dtype == jnp.bfloat16
-        np.testing.assert_array_equal(y, function(x.astype(jnp.float32)).astype(jnp.bfloat16))
-    y, pull = jax.vjp(functools.partial(pool.max_pool, window=window), x)
+        np.testing.assert_array_equal(y, wide.astype(jnp.bfloat16))
+    y, pull = jax.vjp(jax.jit(functools.partial(pool.max_pool, window=window)), x)
     assert y.dtype == pull(y)[0].dtype == jnp.bfloat16
 
 
 def test_what_is_not_a_number_stays_so():
     x = draw((4, 4), "float32").at[0, 1, 0, 0].set(jnp.nan)
     for function in (pool.max_pool, pool.avg_pool):
-        y, pull = jax.vjp(functools.partial(function, window=2), x)
-        assert jnp.isnan(y[0, 0, 0, 0])
-        assert jnp.isfinite(y[0, 1]).all()
+        y, pull = jax.vjp(jax.jit(functools.partial(function, window=2)), x)
+        assert np.isnan(np.asarray(y)[0, 0, 0, 0])
+        assert np.isfinite(np.asarray(y)[0, 1]).all()
         assert pull(jnp.ones_like(y))[0].shape == x.shape
 
 

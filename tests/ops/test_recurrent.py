@@ -1,6 +1,7 @@
 """Recurrent layers against numpy, central differences and a plain scan."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from jax.test_util import check_grads
 from cs231n_jax.ops import cells, recurrent, time_loop
 from cs231n_jax.ops.cells import GruWeights, LstmState, Weights
 from tests.references import recurrent as reference
-from tests.rows import one_in
+from tests.rows import but_for, one_in
 
 N, T, D, H = 3, 5, 4, 6
 MANY = time_loop.FEW  # a batch for which the inputs are multiplied in the loop
@@ -21,6 +22,8 @@ GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 LAYERS = {"rnn": recurrent.rnn, "lstm": recurrent.lstm, "gru": recurrent.gru}
 STEPS = {"rnn": cells.rnn_step, "lstm": cells.lstm_step, "gru": cells.gru_step}
 every_cell = pytest.mark.parametrize("cell", GATES)
+# What does not depend on the gates: by default of the one with two states.
+one_cell = pytest.mark.parametrize("cell", but_for(["lstm"], GATES))
 either_way = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 FORMS = [(False, False, N), (True, True, N), (False, True, MANY), (True, False, MANY)]  # any two meet in each way
 every_form = pytest.mark.parametrize(("reverse", "is_padded", "n"), FORMS)
@@ -138,7 +141,7 @@ def test_what_lies_after_the_end_has_no_influence(cell, reverse, x64):
     assert not np.asarray(clean[1][0])[np.broadcast_to(late, (N, T, D))].any()
 
 
-@every_cell
+@one_cell
 @pytest.mark.parametrize("n", [N, MANY])
 def test_bfloat16_is_near_and_keeps_its_cell_in_float32(cell, n):
     """Three digits, after five steps: weights of size ½, so that errors do not grow."""
@@ -155,8 +158,9 @@ def test_bfloat16_is_near_and_keeps_its_cell_in_float32(cell, n):
 # --- derivatives ---
 
 
-@every_cell
-@every_form
+@pytest.mark.parametrize(
+    ("cell", "reverse", "is_padded", "n"), one_in(2, [(cell, *form) for cell, form in itertools.product(GATES, FORMS)])
+)
 def test_gradients_are_those_of_a_plain_scan(cell, reverse, is_padded, n, x64):
     inputs = draw(cell, n=n)
     lengths = lengths_of(n) if is_padded else None
@@ -172,7 +176,7 @@ def test_gradients_are_central_differences(cell, reverse, is_padded, n, x64):
     check_grads(jax.jit(layer), draw(cell, n=n, scale=0.5), order=1, modes=["rev"], eps=1e-5, atol=1e-8, rtol=1e-8)
 
 
-@every_cell
+@one_cell
 def test_gradients_can_be_differentiated_again(cell, x64):
     inputs = draw(cell, n=2, scale=0.5)
 
@@ -194,7 +198,7 @@ def test_forward_mode_raises_and_the_plain_scan_has_it(cell):
     jax.jvp(plain(cell), inputs, inputs)
 
 
-@every_cell
+@one_cell
 def test_it_can_be_mapped_over_weights(cell, x64):
     x, weights, state = draw(cell)
     many = jax.tree.map(lambda a: jnp.stack((a, 2 * a)), weights)
@@ -209,7 +213,7 @@ def test_it_can_be_mapped_over_weights(cell, x64):
 # --- windows, directions, layers ---
 
 
-@every_cell
+@one_cell
 @pytest.mark.parametrize("n", [N, MANY])
 def test_two_windows_are_one_pass(cell, n, x64):
     x, weights, state = draw(cell, n=n)
@@ -219,7 +223,7 @@ def test_two_windows_are_one_pass(cell, n, x64):
     close((jnp.concatenate((head, tail), 1), end), (y, last), 1e-14)
 
 
-@every_cell
+@one_cell
 def test_reverse_is_the_sequence_turned_around(cell, x64):
     x, weights, state = draw(cell)
     lengths = np.asarray(lengths_of())
@@ -230,7 +234,7 @@ def test_reverse_is_the_sequence_turned_around(cell, x64):
     close((y, last), (jnp.take_along_axis(y_turned, order[:, :, None], 1), last_turned), 1e-14)
 
 
-@every_cell
+@one_cell
 def test_a_batch_over_devices_is_the_same(cell):
     x, weights, state = draw(cell, "float32", 2 * MANY)
     lengths = lengths_of(2 * MANY)
@@ -288,7 +292,7 @@ def test_a_stack_wants_a_state_a_layer_and_directions_come_in_pairs():
 # --- tokens ---
 
 
-@every_cell
+@one_cell
 @pytest.mark.parametrize("n", [N, MANY])
 def test_tokens_are_one_hot_vectors(cell, n, x64):
     _, weights, state = draw(cell, n=n)

@@ -9,6 +9,7 @@ from cs231n_jax.ops import recurrent
 from cs231n_jax.ops.cells import GruWeights, LstmState, Weights
 from tests.golden import make_recurrent as golden
 from tests.ops.test_recurrent import GATES, LAYERS, close
+from tests.rows import one_in
 
 
 def from_torch(cell, values, layer, direction):
@@ -51,7 +52,7 @@ def stack_of(states, cell, layers, both):
     return [(one(2 * i), one(2 * i + 1)) if both else one(i) for i in range(layers)]
 
 
-@pytest.mark.parametrize("case", golden.CASES, ids=lambda case: golden.name(*case))
+@pytest.mark.parametrize("case", one_in(3, [(case,) for case in golden.CASES]), ids=lambda case: golden.name(*case))
 def test_torch_gives_the_same(case, x64):
     """Outputs, last states and all gradients, of one layer and of two with both directions, full and padded."""
     cell, layers, both, is_padded = case
