@@ -266,7 +266,8 @@ def test_killed_at_random_moments_of_decoding(cache_dir):
     assert not list(cache_dir.glob("data/*.part-*"))
 
 
-@pytest.mark.parametrize("damaged", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("damaged", [False, True])
 def test_killed_at_every_step_on_the_disk(cache_dir, damaged):
     def repeat():
         chunks = [

@@ -14,18 +14,13 @@ import pytest
 from cs231n_jax import models
 from experiments import pages, performance
 from experiments.benchmarks import beam, captioning, convolution, families, plain_flax_nets, scaling
+from tests.rows import but_for
 
 CHANNELS = {"lenet5": 1}
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize(
-    "net",
-    [
-        pytest.param(n, marks=pytest.mark.slow if n in ("densenet40_12", "googlenet_cifar") else ())
-        for n in families.BATCHES
-    ],
-)
+@pytest.mark.parametrize("net", but_for(["lenet5", "resnet20"], families.BATCHES))
 def test_the_rival_has_the_same_parameters(net):
     image = jax.ShapeDtypeStruct((2, 32, 32, CHANNELS.get(net, 3)), jnp.float32)
     with jax.numpy_dtype_promotion("standard"):  # flax's own average pooling needs it
@@ -96,6 +91,7 @@ def test_the_gpu_benchmark_runs_where_the_data_libraries_are_not_installed(tmp_p
     assert all(row["ms a step"] > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_the_search_over_a_batch_and_the_loop_find_the_same_and_the_ratio_is_one_over_how_many_times_faster():
     (row,) = beam.run(quick=True)  # it raises where they differ
     assert row["times faster"] == pytest.approx(1 / row["ratio"])
@@ -140,6 +136,7 @@ def test_the_captioner_in_torch_has_our_loss_and_our_gradients(x64, torch):
         torch.testing.assert_close(wanted[name], parameter.grad, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_captioner_is_measured_beside_torch_where_there_is_torch(monkeypatch, torch):
     monkeypatch.setattr(captioning, "REST", 0.0)
     rows = captioning.run(quick=True)  # it raises where the searches find other captions

@@ -49,6 +49,7 @@ def test_the_slides_inception_module():
     assert [output.shape for output in outputs] == [(1, 28, 28, 672), (1, 28, 28, 480)]
 
 
+@pytest.mark.slow
 def test_the_modules_of_googlenet_are_those_of_the_whole_net():
     """Weights of each module without biases, as in the paper's layout."""
     published = (163_328, 388_096, 375_552, 448_512, 509_440, 604_672, 867_328, 1_042_432, 1_442_816)
@@ -60,6 +61,7 @@ def test_the_modules_of_googlenet_are_those_of_the_whole_net():
     assert all(row["naive: multiplications"] > 1.5 * row["with 1×1: multiplications"] for row in rows)
 
 
+@pytest.mark.slow
 def test_where_vgg_keeps_its_numbers(tmp_path):
     numbers = STUDIES["vgg_budget"](tmp_path, True).numbers
     assert numbers["parameters"] == models.parameter_count("vgg16") == 138_357_544
@@ -76,6 +78,7 @@ def test_where_vgg_keeps_its_numbers(tmp_path):
     assert rows["stage5 pool"]["output"] == "7×7×512"
 
 
+@pytest.mark.slow
 def test_alexnets_first_layer(tmp_path):
     result = STUDIES["alexnet_stem"](tmp_path, True)
     numbers = result.numbers

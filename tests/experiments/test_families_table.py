@@ -13,11 +13,12 @@ from cs231n_jax.train.record import stored_config
 from experiments import pages, studies
 from experiments.studies import families_table
 from experiments.studies.families_table import FAMILIES, FULL
+from tests.rows import but_for
 
 PINNED = Path(__file__).parents[2] / "experiments" / "pinned" / "families_table"
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", but_for(["LeNet-5", "AlexNet", "ResNet"], FAMILIES))
 def test_every_family_has_a_run_on_the_same_images(name):
     config = families_table.config_of(FULL, name, 200, 1)
     config.validate()
@@ -82,6 +83,7 @@ def test_updates_and_runs_are_done_alone_and_found_again(tmp_path, trained, monk
         train(tmp_path, False, ["VGG_seed3"])
 
 
+@pytest.mark.slow
 def test_an_accelerator_takes_the_updates_of_a_cpu_and_computes_in_full_precision(tmp_path, monkeypatch):
     train = studies.trainings()["families_table"]
     monkeypatch.setattr(families_table, "_seconds", lambda setting, name: 1.0)

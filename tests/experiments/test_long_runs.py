@@ -36,6 +36,7 @@ def test_nets_of_width_and_depth_have_equal_parameters():
     assert max(counts) / min(counts) < 1.06
 
 
+@pytest.mark.slow
 def test_a_plain_net_is_the_residual_one_without_the_sums():
     """With every kernel of a block's second convolution 0 its output is the norm's bias alone, and x is lost."""
     x = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
@@ -78,6 +79,7 @@ def test_a_run_that_a_study_does_not_have_is_refused(tmp_path):
     assert "depth_degradation, families_table, width_vs_depth; clipping is none" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_error_on_training_images_is_of_those_alone(tmp_path):
     """And a run as on an accelerator, in bfloat16 and many updates a call, is found as any."""
     data = DataConfig(name="digits", batch_size=16, limit=32)

@@ -15,6 +15,7 @@ from cs231n_jax.train.step import make_train_step
 UPDATES = 6
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 def test_the_rival_in_torch_makes_the_same_updates():
     """Windows begin anew among them; the rate rises, and gradients are clipped."""

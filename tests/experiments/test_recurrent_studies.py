@@ -47,6 +47,7 @@ def test_the_nets_are_those_of_the_formulas(cell):
     )
 
 
+@pytest.mark.slow
 def test_runs_beside_each_other_are_the_runs_alone(monkeypatch):
     monkeypatch.setattr(adding, "EVERY", 10)
     runs = [adding.Run(adding.Net("RNN", 4, gain), seed, rate) for gain, seed, rate in ((1.0, 0, 0.1), (2.0, 1, 0.01))]

@@ -53,6 +53,7 @@ def weights_with_statistics(model):
     return images, (params, state)
 
 
+@pytest.mark.slow
 def test_a_residual_block_without_its_branch_passes_its_input_on():
     net = residual_at_init.QUICK_NETS["ResNet-20"]
     model = models.create(net.model, num_classes=10, **net.options)
@@ -85,6 +86,7 @@ def test_the_blocks_that_can_be_deleted():
     assert counts == {"ResNet-20": 9, "plain net": 9}
 
 
+@pytest.mark.slow
 def test_a_small_net_learns_digits():
     data, model = digit_runs.digits(), models.create("resnet8", width=4)
     train = convolutional_runs.trainer(model, data, dense_runs.Plan(epochs=2), 0.05, lambda grads: jnp.ones(3))

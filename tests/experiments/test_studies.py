@@ -148,6 +148,7 @@ def test_a_study_says_which_data_it_lacks(tmp_path, monkeypatch):
     assert batchnorm_scales.centred_cifar() is None
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_without_data(tmp_path, monkeypatch):
     missing = activation_race.Setting(lambda: None, dense_runs.Plan(1), 0.5)
     settings = {"digits": missing._replace(data=digit_runs.digits), "cifar10": missing}

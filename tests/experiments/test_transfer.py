@@ -181,6 +181,7 @@ def test_stages_give_as_many_numbers_as_the_page_tells():
     assert "a stage gives 256 numbers (stage2 128), the top 64" in " ".join(str(transfer.study.__doc__).split())
 
 
+@pytest.mark.slow
 def test_weights_of_grey_images_get_grey_ones_and_a_rate_of_ones_own_is_kept(tmp_path):
     options, image = {"hidden": (8, 6)}, jax.ShapeDtypeStruct((1, 8, 8, 1), np.float32)
     weights = tmp_path / "grey.npz"
@@ -206,6 +207,7 @@ def test_of_equal_stages_the_last_is_chosen():
     assert transfer.best_stage({"stem": 0.5, "stage1": 0.7, "stage2": 0.7, "pre_logits": 0.6}) == "stage2"
 
 
+@pytest.mark.slow
 def test_the_study_goes_on_where_it_was_and_one_cell_is_a_part_of_it(tmp_path):
     result = transfer.study(tmp_path, quick=True)
     assert result.figure.read_bytes().startswith(b"\x89PNG")

@@ -57,6 +57,7 @@ def test_the_program_takes_them(tmp_path):
     assert "52 arrays" in done.stdout
 
 
+@pytest.mark.slow
 def test_four_photographs_get_the_published_logits():
     directory = Path(os.environ.get("CS231N_WEIGHTS_DIR", ""), "squeezenet_v1.0_imagenet")
     if not directory.is_dir():
