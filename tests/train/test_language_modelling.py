@@ -37,18 +37,18 @@ def made(dtype="float32", **options):
 def test_loss_and_metrics_by_hand(mask, x64):
     task, params, state, batch = made("float64", label_smoothing=0.1)
     batch = batch if mask is None else {**batch, "mask": jnp.asarray(mask, jnp.float32)}
-    logits = np.asarray(task.predict(params, state, batch))
+    logits, score = np.asarray(jax.jit(task.predict)(params, state, batch)), jax.jit(task.loss, static_argnames="train")
     counted = np.asarray(batch["counted"]) * (np.ones(N) if mask is None else np.asarray(mask))[:, None]
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     nats = -np.take_along_axis(log_p, np.asarray(batch["target"])[..., None], -1)[..., 0]
     mean = (nats * counted).sum() / counted.sum()
-    _, (_, metrics) = task.loss(params, state, batch, key=None, train=False)
+    _, (_, metrics) = score(params, state, batch, key=None, train=False)
     found = task.summarize(jax.device_get(metrics))
     right = ((logits.argmax(-1) == np.asarray(batch["target"])) * counted).sum() / counted.sum()
     expected = {"loss": mean, "perplexity": math.exp(mean), "bits": mean / math.log(2), "accuracy": right}
     assert found == pytest.approx(expected, rel=1e-12)
     assert float(metrics["loss"].count) == counted.sum()
-    smooth, _ = task.loss(params, state, batch, key=jax.random.key(0), train=True)
+    smooth, _ = score(params, state, batch, key=jax.random.key(0), train=True)
     by_hand = ((0.9 * nats - 0.1 * log_p.mean(-1)) * counted).sum() / counted.sum()
     assert smooth.compute() == pytest.approx(by_hand, rel=1e-12)
 
@@ -67,15 +67,15 @@ def test_all_is_ln_v_with_a_zeroed_head():
 
 def test_in_bfloat16_parameters_gradients_loss_and_carry_stay_in_float32():
     task, params, state, batch = made("bfloat16")
-    full = made()[0].predict(params, state, batch)
+    full = jax.jit(made()[0].predict)(params, state, batch)
 
     def loss(params):
         mean, (new, _) = task.loss(params, state, batch, key=jax.random.key(0), train=True)
         return mean.total, new
 
-    (total, new), grads = jax.value_and_grad(loss, has_aux=True)(params)
+    (total, new), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
     assert {leaf.dtype for leaf in jax.tree.leaves((total, new, grads))} == {jnp.dtype("float32")}
-    half = task.predict(params, state, batch)
+    half = jax.jit(task.predict)(params, state, batch)
     assert 0 < np.abs(half - full).max() < 0.02  # 2^-8 a rounding, of numbers below 1
 
 
@@ -128,6 +128,7 @@ class Silent:
         """Nothing."""
 
 
+@pytest.mark.slow
 def test_members_are_compared_and_averaged_character_by_character(tmp_path):
     result = run(config_of(snapshots=SnapshotConfig(members=2)), tmp_path / "run", {}, Silent(), time.time())
     rows = {row["name"]: row for row in result["members"]}

@@ -19,12 +19,14 @@ from cs231n_jax.train.assemble import assemble
 from cs231n_jax.train.step import make_train_step
 from tests.descriptors import MODELS
 
+PERCEPTRON = ModelConfig(name="mlp", options={"hidden": (32,)})
 
-def assembly_of(dtype=Precision.FLOAT32, optimizer=None, **task):
+
+def assembly_of(dtype=Precision.FLOAT32, optimizer=None, model=PERCEPTRON, **task):
     return assemble(
         Config(
             task=TaskConfig(**task),
-            model=ModelConfig(name="lenet5", options={"padding": 4}, dtype=dtype),
+            model=dataclasses.replace(model, dtype=dtype),
             data=DataConfig(name="digits", batch_size=24),
             optimizer=optimizer or OptimizerConfig(name="sgd", learning_rate=0.05),
             mesh=sharding.MeshConfig(data=1),
@@ -108,7 +110,8 @@ def test_l1_makes_more_weights_small_than_l2():
 
 @pytest.mark.parametrize(("loss", "terms", "rate"), [(Loss.SVM, 0.5 * 9, 0.05), (Loss.SQUARED_SVM, 0.25 * 9, 0.001)])
 def test_a_machine_of_equal_scores_costs_the_margin_for_each_other_class_and_learns(loss, terms, rate):
-    assembly = assembly_of(optimizer=OptimizerConfig(name="sgd", learning_rate=rate), loss=loss, margin=0.5)
+    rule, lenet = OptimizerConfig(name="sgd", learning_rate=rate), ModelConfig(name="lenet5", options={"padding": 4})
+    assembly = assembly_of(optimizer=rule, model=lenet, loss=loss, margin=0.5)
     params, model_state = assembly.task.init(0, assembly.batch_shapes)
     params = {**params, "head": jax.tree.map(jnp.zeros_like, params["head"])}
     batch = jax.tree.map(jnp.asarray, assembly.pipeline.batch(0))

@@ -141,7 +141,7 @@ def by_hand(images):
 
 @pytest.mark.parametrize("text", by_hand(np.zeros((1, 8, 8, 1))))
 def test_views_are_averaged_as_by_hand(text):
-    task = task_of("resnet8")
+    task = task_of("convnet")
     params, model_state, batch = drawn(task)
     predict = jit(task.predict)
     seen = by_hand(np.asarray(batch["image"]))[text]
@@ -192,7 +192,7 @@ def test_wrong_names_say_what_is_allowed(text, message):
 
 def config_of(**options):
     return Config(
-        model=ModelConfig(name="resnet8", options={"width": 4, **options}),
+        model=ModelConfig(name="convnet", options={"widths": (4,), "hidden": 8, **options}),
         data=DataConfig(name="digits", batch_size=64, eval_batch_size=160),  # six batches, the last one padded
         optimizer=OptimizerConfig(name="momentum", learning_rate=0.1),
         train=TrainConfig(steps="2ep", eval_every="0", save_every="0"),
@@ -203,7 +203,7 @@ def config_of(**options):
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     path = tmp_path_factory.mktemp("marginalise") / "run"
-    run(config_of(depth_drop_rate=0.5, depth_gate="row"), path, {}, Silent(), 0.0)
+    run(config_of(drop_rate=0.3), path, {}, Silent(), 0.0)
     return path
 
 
@@ -227,7 +227,7 @@ def test_the_first_row_is_the_evaluation_and_every_way_has_one(rows, workdir):
 
 def test_rows_are_those_of_averages_by_hand(rows, workdir):
     """Each batch draws from its own key of the run's seed; gaps and their errors are paired over the examples."""
-    assembly = assemble(config_of(depth_drop_rate=0.5, depth_gate="row"))
+    assembly = assemble(config_of(drop_rate=0.3))
     _, params, model_state = marginalise.snapshots.load(workdir)
     source, task = assembly.eval_source, assembly.task
     labels = ensemble.labels_of(assembly)
@@ -270,9 +270,9 @@ def test_paired_difference():
 @pytest.mark.parametrize(
     ("options", "text", "message"),
     [
-        ({}, "mc:4", "mc:4: model resnet8 has no noise to average over"),
-        ({}, "tta:shifts:8", "tta:shifts:8 does not fit model resnet8: pixels is 8; images of 8×8"),
-        ({}, "tta:ten_crop:9", "tta:ten_crop:9 does not fit model resnet8: size is 9; a crop"),
+        ({}, "mc:4", "mc:4: model convnet has no noise to average over"),
+        ({}, "tta:shifts:8", "tta:shifts:8 does not fit model convnet: pixels is 8; images of 8×8"),
+        ({}, "tta:ten_crop:9", "tta:ten_crop:9 does not fit model convnet: size is 9; a crop"),
     ],
 )
 def test_ways_that_do_not_fit_are_refused(options, text, message):

@@ -1,5 +1,8 @@
 """Features of every stage from one pass, kept and told; probes are regressions, chosen without the test examples."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -71,11 +74,9 @@ def test_all_stages_cost_one_pass_and_are_kept(weights, monkeypatch):
     assert set(counted.looks) == {1}
     np.testing.assert_array_equal(few.arrays["stem"], first.arrays["stem"][:7])
 
-    run = functional.apply(
-        models.create("resnet8", **NARROW),
+    run = jax.jit(functools.partial(apply, models.create("resnet8", **NARROW), method="features"))(
         *files.from_flat(files.read(weights)),
         augment.standardize(jnp.asarray(counted.images[:3]), source.info.mean, source.info.std),
-        method="features",
     )[0]
     np.testing.assert_allclose(first.arrays["stem"][:3].reshape(3, 8, 8, 4), run["stem"], atol=1e-5)
     mean = np.asarray(run["stage2"], np.float64)  # 4×4 maps of 8 channels: a grid of 4×4 places
