@@ -65,7 +65,9 @@ def open_source(config: DataConfig, split: Part) -> Source:
     if config.frames and kind.open is not tfds_sentences.open_split:
         raise ValueError(f"data.frames is for TFDS sets of clips; set it to 0 for {config.name}")
     if config.window and not kind.is_text:
-        raise ValueError(f"data.window is for text; set it to 0 for {config.name}")
+        raise ValueError(
+            f"data.window is for text: python_docs, tiny_shakespeare or a file NAME.txt; set it to 0 for {config.name}"
+        )
 
     def opened(part: Part) -> Source:
         source = kind.open(config, part)

@@ -159,3 +159,18 @@ def test_the_answer_about_speed_follows_the_numbers(dear, words):
     rows = [{**row, "window": 1, "loss": 1.5, "µs": 8.0}, {**row, "window": 1024, "loss": 3.2, "µs": dear}]
     assert words in tbptt._sentence(tbptt.Setting(), rows)
     assert "that of the best window 1.50" in tbptt._sentence(tbptt.Setting(), rows)
+
+
+@pytest.mark.parametrize(
+    ("loss", "dear", "words"),
+    [
+        (3.2, 7.0, '"super slow" holds for learning, since every update waits for a whole sequence, not for the time'),
+        (3.2, 70.0, "waits for a whole sequence, and for the time that a character takes"),
+        (1.6, 7.0, '"super slow" holds neither for learning nor for the time that a character takes'),
+        (1.4, 70.0, '"super slow" does not hold for learning, but for the time that a character takes'),
+    ],
+)
+def test_the_answer_about_learning_follows_the_numbers(loss, dear, words):
+    row = {"updates": 8, "± loss": 0.1, "± µs": 0.1, "MB held": 2.0}
+    rows = [{**row, "window": 1, "loss": 1.5, "µs": 8.0}, {**row, "window": 1024, "loss": loss, "µs": dear}]
+    assert words in tbptt._sentence(tbptt.Setting(), rows)
