@@ -128,7 +128,9 @@ def test_few_queries_read_what_many_do(places, x64, monkeypatch):
     monkeypatch.setattr(attention, "LARGE", 0)
     weights, values = attention.weigh(normal(N, Q, places)), normal(N, places, D)
     assert "dot_general" not in str(jax.make_jaxpr(attention.read_for_few)(weights, values))
-    np.testing.assert_allclose(attention.read_for_few(weights, values), attention.read(weights, values), rtol=1e-13)
+    bound = 4 * float(jnp.finfo("float64").eps) * float(jnp.abs(values).max())  # of a mean, which may come near to zero
+    found, wanted = (f(weights, values) for f in (attention.read_for_few, attention.read))
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=bound)
     narrow = values.astype("bfloat16")
     found, wanted = (f(weights, narrow) for f in (attention.read_for_few, attention.read))
     assert found.dtype == wanted.dtype == jnp.bfloat16
