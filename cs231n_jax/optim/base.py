@@ -24,7 +24,6 @@ Number = float | int | np.floating | np.integer | np.ndarray | Array
 """A hyper-parameter, one number: a jax.Array (a traced one, say) is taken as it is, all else is checked."""
 
 SMALL = 1 << 16  # elements; leaves up to this size are put together where a tree is reduced
-LARGE = 1 << 20  # the same where it is only looked through for NaN, and what a sum comes to depends on no order
 
 
 class GradientTransformation(NamedTuple):
@@ -79,7 +78,12 @@ def stateless(function: Callable[[PyTree, PyTree], PyTree]) -> GradientTransform
 def run_update(
     transformation: Transformation, updates: PyTree, state: PyTree, params: PyTree, extra: dict[str, Any]
 ) -> tuple[PyTree, PyTree]:
-    """`transformation.update` with those of the extra arguments that it takes."""
+    """`transformation.update` with those of the extra arguments that it takes.
+
+    Another library's has no `gradient_norm=`: it would hand that on to parts which get other updates than it did.
+    """
+    if not isinstance(transformation, GradientTransformation):
+        extra = of_others(extra)
     if extra:
         parameters = inspect.signature(transformation.update).parameters
         if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
@@ -200,11 +204,13 @@ def global_norm(tree: PyTree, count: Number = 1) -> Float[Array, ""]:
     return jnp.sqrt(square_sum(tree, count))
 
 
-def all_finite(tree: PyTree) -> Bool[Array, ""]:
+def all_finite(tree: PyTree, largest: int = SMALL) -> Bool[Array, ""]:
     """Whether no element of any leaf is NaN or infinite.
 
     Args:
         tree: any tree of arrays or numbers; integers are finite.
+        largest: elements; leaves up to this size are put together and looked through at once. What is split over
+            devices is gathered for that.
 
     Returns:
         boolean scalar; true for an empty tree.
@@ -212,7 +218,7 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
     leaves = [x if isinstance(x, Array) or is_float0(x) else jnp.asarray(x) for x in jax.tree.leaves(tree)]
     leaves = [x for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
     # x − x is 0 for a finite x and NaN otherwise, and its sum is five times as fast as a conjunction.
-    sums = [jnp.sum(x - x).astype(float_dtype()) for x in packed(leaves, LARGE)]
+    sums = [jnp.sum(x - x).astype(float_dtype()) for x in packed(leaves, largest)]
     return sum(sums, jnp.zeros((), float_dtype())) == 0
 
 

@@ -1,5 +1,6 @@
 """One update as a pure function."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -8,7 +9,7 @@ from jax.sharding import Mesh
 
 from cs231n_jax import optim
 from cs231n_jax.models.base import stage_of
-from cs231n_jax.optim.base import run_update
+from cs231n_jax.optim.base import SMALL, run_update
 from cs231n_jax.tasks.base import Metrics, Task
 from cs231n_jax.train import sharding
 from cs231n_jax.train.accumulate import Sums, in_pieces
@@ -68,6 +69,7 @@ def make_train_step(
     on_cpu = (mesh.devices.flat[0].platform if mesh else jax.default_backend()) == "cpu"
     summed = in_pieces(gradient, accumulate, unroll=on_cpu)
     choose = _branch if on_cpu else _select
+    finite_in = functools.partial(optim.all_finite, largest=_put_together(mesh, on_cpu))
 
     def train_step(state: TrainState, batch: Batch) -> TrainState:
         key = stream_key(seed, "train", state.step)
@@ -81,15 +83,22 @@ def make_train_step(
         moved = optim.apply_updates(state.params, updates)
         new = (moved, model_state, opt_state)
         if known and "gradient_norm" in optim.measurements(opt_state):  # then it has to be finite anyhow
-            finite = jnp.isfinite(known["gradient_norm"]) & optim.all_finite(new)
+            finite = jnp.isfinite(known["gradient_norm"]) & finite_in(new)
         else:
-            finite = optim.all_finite((grads, *new))
+            finite = finite_in((grads, *new))
         good = finite & jnp.isfinite(sums.total) & (state.dropped <= max_dropped)
         kept = TrainState(state.step + 1, *new, running, jnp.zeros_like(state.dropped), state.dropped_total)
         dropped = state._replace(step=state.step + 1, dropped=state.dropped + 1, dropped_total=state.dropped_total + 1)
         return choose(good, kept, dropped)
 
     return train_step
+
+
+def _put_together(mesh: Mesh | None, on_cpu: bool) -> int:
+    """Up to how many elements leaves are looked through for NaN at once; of those that are split none."""
+    if mesh is not None and mesh.shape["fsdp"] > 1:
+        return sharding.SPLIT_FROM - 1
+    return 1 << 20 if on_cpu else SMALL
 
 
 def _branch(good: Array, new: PyTree, old: PyTree) -> PyTree:

@@ -52,6 +52,7 @@ def test_a_norm_that_the_caller_has_is_not_computed_again():
         optim.masked(optim.measure_gradient_norm(), {"w": True}),
         optim.partition({"all": (optim.OTHERS, optim.measure_gradient_norm())}),
         optim.clip_by_global_norm(100.0),
+        optax.chain(optax.clip(100.0), optax.GradientTransformationExtraArgs(*optim.measure_gradient_norm())),
     ],
 )
 def test_a_norm_that_the_caller_has_is_not_that_of_other_updates(optimizer):

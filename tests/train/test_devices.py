@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from cs231n_jax.config import Config, TrainConfig
 from cs231n_jax.data import DataConfig
 from cs231n_jax.models import ModelConfig, Precision
 from cs231n_jax.optim import OptimizerConfig, ScheduleConfig
+from cs231n_jax.optim.base import SMALL
 from cs231n_jax.train import plan, sharding, snapshots
 from cs231n_jax.train.assemble import assemble
 from cs231n_jax.train.step import make_train_step
@@ -156,6 +158,21 @@ def test_a_wide_resnet_needs_an_eighth_of_the_memory_over_eight_devices():
     whole, split = state_bytes(1), state_bytes(8)
     assert whole == pytest.approx(2 * 4 * 36_479_194, rel=1e-3)
     assert split == pytest.approx(whole / 8, rel=0.01)
+
+
+def test_only_parameters_are_gathered():
+    """Gradients and slots are updated, and looked through for NaN, where they lie."""
+    config = Config(
+        model=ModelConfig(name="mlp", options={"hidden": (512, 512)}),
+        data=DataConfig(name="digits", batch_size=8),
+        optimizer=OptimizerConfig(name="adam", learning_rate=0.1),
+        mesh=sharding.MeshConfig(data=2, fsdp=4),
+    )
+    assembly = assemble(config)
+    shapes = re.findall(r"= \w+\[([\d,]*)\]\S* all-gather\(", compiled(assembly).as_text())
+    gathered = [math.prod(map(int, shape.split(","))) for shape in shapes]
+    kernels = [leaf.size for leaf in jax.tree.leaves(assembly.state_shapes.params) if leaf.ndim > 1]
+    assert sorted(n for n in gathered if n > SMALL) == sorted(n for n in kernels if n > SMALL)
 
 
 def test_new_leaves_are_never_whole_on_a_device():
