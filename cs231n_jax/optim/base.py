@@ -209,7 +209,7 @@ def all_finite(tree: PyTree, largest: int = SMALL) -> Bool[Array, ""]:
 
     Args:
         tree: any tree of arrays or numbers; integers are finite.
-        largest: elements; leaves up to this size are put together and looked through at once. What is split over
+        largest: ≥ 0, elements; leaves up to this size are put together and looked through at once. What is split over
             devices is gathered for that.
 
     Returns:
