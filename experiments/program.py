@@ -104,7 +104,7 @@ def run(main: Callable[..., int | None]) -> None:
     except UsageError as error:
         code = _complain(error, USAGE)
     except Interrupted as interrupted:
-        print(f"{interrupted}; the same command continues", flush=True)
+        print(f"{interrupted}; the same command finishes it", flush=True)
         code = CONTINUE
     except EXPECTED as error:
         if _DEBUG.value:

@@ -32,7 +32,8 @@ def temperature(value: float) -> Filter:
     if value == 0:
         return top_k(1)
     if not LOWEST <= value < math.inf:
-        raise ValueError(f"temperature is {value}; it must be 0 (always the likeliest) or at least {LOWEST:g}")
+        allowed = f"0 (always the likeliest) or a finite number of at least {LOWEST:g}"
+        raise ValueError(f"temperature is {value}; it must be {allowed}")
 
     def scale(logits: Array) -> Array:
         logits = _wide(logits)

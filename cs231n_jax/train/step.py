@@ -39,7 +39,8 @@ def make_train_step(
     the optimizer sees them: its work and its slots are divided among the devices.
 
     On a CPU, where a kernel for every shape costs compile time, the norm of the gradient is taken of the packed sums
-    and given to the optimizer; where that keeps it in its state, it also tells whether the gradient is finite.
+    and given to the optimizer; where that keeps a norm in its state, this one tells whether the gradient is finite
+    (of elements that are, it is infinite from 1.8e19 on, and the update is dropped).
 
     Args:
         task: what is trained.
@@ -82,7 +83,7 @@ def make_train_step(
         running = {name: state.metrics[name] + sums.metrics[name] for name in sums.metrics}
         moved = optim.apply_updates(state.params, updates)
         new = (moved, model_state, opt_state)
-        if known and "gradient_norm" in optim.measurements(opt_state):  # then it has to be finite anyhow
+        if known and "gradient_norm" in optim.measurements(opt_state):
             finite = jnp.isfinite(known["gradient_norm"]) & finite_in(new)
         else:
             finite = finite_in((grads, *new))

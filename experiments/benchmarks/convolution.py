@@ -69,10 +69,12 @@ def in_a_process(rounds: int, keep: bool, net: str = "resnet20", batch: int = _B
 
 def measure(rounds: int, net: str, batch: int) -> list[dict]:
     """Time all programs in this process, one step each a round."""
+    import jax
     import numpy as np
 
     from experiments.benchmarks.rounds import interleave, ratio
 
+    jax.config.update("jax_enable_compilation_cache", False)  # a variable of the shell may have set one up
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (batch, 32, 32, 3), np.uint8)
     labels = random.integers(0, 10, batch).astype(np.int32)

@@ -67,7 +67,7 @@ def test_a_signal_ends_the_program_before_the_picture(number, tmp_path):
         time.sleep(0.005)
     process.send(number)
     ended = process.end(120)
-    said = "interrupted before the picture, of which nothing is kept; the same command continues"
+    said = "interrupted before the picture, of which nothing is kept; the same command finishes it"
     assert (ended.returncode, ended.stderr, ended.stdout.strip()) == (75, "", said)
     assert not (tmp_path / "alignments.png").exists()
 

@@ -90,6 +90,6 @@ def test_a_signal_leaves_what_there_is(workdir, number):
     assert (ended.returncode, ended.stderr) == (75, "")
     (path,) = (workdir / "samples").glob("*.partial.txt")
     assert str(path) in output
-    assert "the same command continues" in output
+    assert "the same command finishes it" in output
     assert f"# seed: {int(number)}\n" in path.read_text()
     path.unlink()

@@ -230,7 +230,7 @@ def test_signal_to_the_program_that_evaluates(ways, undisturbed):
         time.sleep(0.005)
     process.send(signal.SIGTERM)
     ended = process.end()
-    assert (ended.returncode, ended.stderr, ended.stdout.strip()) == (75, "", f"{CUT}; the same command continues")
+    assert (ended.returncode, ended.stderr, ended.stdout.strip()) == (75, "", f"{CUT}; the same command finishes it")
     assert sorted(workdir.rglob("*")) == before
 
 
