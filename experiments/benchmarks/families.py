@@ -1,9 +1,7 @@
 """Compile time and train step of every CNN family's CIFAR form beside the same network in plain Flax and in torch.
 
 Each net has a process of its own, in which the programs alternate; all sides have the programs' allocator setting.
-The batch is what keeps a step near a second on two cores. Random regularizers are off, as the rivals have none. Each
-is compiled three times, the programs by turns and from nothing: seconds are of the quickest, "compile ratio" is the
-median over turns of the sum of both seconds over that of plain Flax.
+The batch is what keeps a step near a second on two cores. Random regularizers are off, as the rivals have none.
 """
 
 from experiments.benchmarks import convolution
@@ -30,7 +28,8 @@ def run(quick: bool) -> list[dict]:
 
     Returns:
         one row a net and program: milliseconds a step (median), the ratio to plain flax with its interval, seconds to
-        trace and to compile, the ratio of their sum, and megabytes of temporaries.
+        trace and to compile (the quickest of three times, by turns and from nothing), the ratio of their sum (the
+        median over turns), and megabytes of temporaries.
     """
     rows = []
     for net, batch in BATCHES.items():
