@@ -165,10 +165,10 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
     return jax.tree_util.tree_map_with_path(add, params, updates)
 
 
-def square_sum(tree: PyTree, count: Number = 1) -> Float[Array, ""]:
-    """Σ (x / count)² over all elements of all leaves, in the widest of their dtypes, at least float32."""
+def square_sum(tree: PyTree, count: Number | None = None) -> Float[Array, ""]:
+    """Σ (x / count)² over all elements of all leaves, in the widest of their dtypes, at least float32; None: of x."""
     leaves = packed(floats(tree))
-    if not isinstance(count, int) or count != 1:
+    if count is not None:
         leaves = [x / jnp.asarray(count, x.dtype) for x in leaves]
     leaves = [cast(x, at_least_float32(x.dtype)) for x in leaves]
     dtype = max((x.dtype for x in leaves), key=lambda d: d.itemsize, default=float_dtype())
@@ -189,13 +189,13 @@ def packed(tree: PyTree, largest: int = SMALL) -> list[Array]:
     return [x for x in leaves if x.size > largest] + [jnp.concatenate(vectors) for vectors in small.values()]
 
 
-def global_norm(tree: PyTree, count: Number = 1) -> Float[Array, ""]:
+def global_norm(tree: PyTree, count: Number | None = None) -> Float[Array, ""]:
     """√(Σ (x / count)²) over all elements of all leaves.
 
     Args:
         tree: any tree of float arrays.
-        count: > 0, what each element is divided by, such as how many examples a sum of gradients is over. To divide
-            here, when leaves have been put together, takes one kernel in the place of one for every shape.
+        count: > 0, what each element is divided by, such as how many examples a sum of gradients is over; None: by
+            nothing. To divide here, when leaves have been put together, takes one kernel and not one for every shape.
 
     Returns:
         scalar in the widest dtype of the leaves, at least float32; zero for an empty tree. Infinite where the sum of

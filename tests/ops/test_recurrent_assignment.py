@@ -1,5 +1,6 @@
 """Recurrent layers on the inputs of cs231n's assignment: its expected numbers, to its tolerances."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -96,3 +97,56 @@ def test_assignment_captioning_loss(cell, features, expected, x64):
     scores, words = y @ line(-1.4, 1.3, 40, 3) + line(-1.4, 1.3, 1, 1, 3), jnp.asarray(captions[:, 1:])
     loss = jnp.where(words != 0, losses.softmax_cross_entropy(scores, words), 0.0).sum() / 10
     assert float(loss) == pytest.approx(expected, abs=1e-10)
+
+
+def slope(function, arguments, place, weight, size=1e-3):
+    """Σ weight · ∂function / ∂arguments[place] by central differences of fourth order.
+
+    The assignment's own, of second order, are themselves off by 2e-6 in the LSTM's dWh.
+    """
+    x = np.array(arguments[place])
+    found = np.zeros_like(x)
+    for i in np.ndindex(x.shape):
+        middle = x[i]
+        for far, share in ((1, 8 / 12), (-1, -8 / 12), (2, -1 / 12), (-2, 1 / 12)):
+            x[i] = middle + far * size
+            results = function(*arguments[:place], x.copy(), *arguments[place + 1 :])
+            found[i] += share / size * sum(np.sum(np.asarray(y) * d) for y, d in zip(results, weight))
+        x[i] = middle
+    return found
+
+
+def rnn_step(x, h, into, hidden, bias):
+    return (cells.rnn_step(x, h, Weights(into, hidden, bias)),)
+
+
+def rnn(x, h, into, hidden, bias):
+    return (recurrent.rnn(x, Weights(into, hidden, bias), h)[0],)
+
+
+def lstm_step(x, h, c, into, hidden, bias):
+    return tuple(cells.lstm_step(x, LstmState(h, c), Weights(into, hidden, bias)))
+
+
+def lstm(x, h, into, hidden, bias):
+    return (recurrent.lstm(x, Weights(into, hidden, bias), LstmState(h, jnp.zeros_like(h)))[0],)
+
+
+@pytest.mark.parametrize(
+    ("function", "shapes", "tolerances"),
+    [
+        (rnn_step, [(4, 5), (4, 6), (5, 6), (6, 6), (6,)], [1e-8] * 5),
+        (rnn, [(2, 10, 3), (2, 5), (3, 5), (5, 5), (5,)], [1e-6] * 5),
+        (lstm_step, [(4, 5), (4, 6), (4, 6), (5, 24), (6, 24), (24,)], [1e-7] * 6),
+        (lstm, [(2, 10, 3), (2, 6), (3, 24), (6, 24), (24,)], [1e-8, 1e-8, 1e-8, 1e-6, 1e-8]),
+    ],
+)
+def test_assignment_gradients(function, shapes, tolerances, x64):
+    """On the notebook's draws, to its tolerances."""
+    random = np.random.RandomState(231)
+    given = [random.randn(*shape) for shape in shapes]
+    compiled = jax.jit(function)
+    weight = [random.randn(*y.shape) for y in jax.eval_shape(function, *given)]
+    found = jax.jit(lambda *given: jax.vjp(function, *given)[1](tuple(map(jnp.asarray, weight))))(*given)
+    errors = [relative(slope(compiled, given, i, weight), found[i]) for i in range(len(given))]
+    assert all(error < bound for error, bound in zip(errors, tolerances)), errors
