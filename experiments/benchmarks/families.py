@@ -2,6 +2,8 @@
 
 Each net has a process of its own, in which the programs alternate; all sides have the programs' allocator setting.
 The batch is what keeps a step near a second on two cores. Random regularizers are off, as the rivals have none.
+Each is compiled three times, the programs by turns and from nothing: seconds are of the quickest, the ratio is the
+median over turns.
 """
 
 from experiments.benchmarks import convolution
