@@ -19,7 +19,15 @@ import jax
 ROOT = Path(__file__).parents[1]
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
-    ["tests.programs", "tests.train.shortest", "orbax.checkpoint", "rich.progress", "matplotlib.backends.backend_agg"]
+    [
+        "tests.programs",
+        "tests.train.shortest",
+        "orbax.checkpoint",
+        "rich.progress",
+        "matplotlib.backends.backend_agg",
+        "matplotlib.figure",
+        "jaxlib.mlir.dialects.mhlo",
+    ]
 )
 
 

@@ -51,7 +51,7 @@ def rnn(
         same sequences it continues them exactly.
 
     Raises:
-        TypeError: the dtypes differ, or a weight is None.
+        TypeError: the dtypes differ, a weight is None, or lengths are not integers.
         ValueError: the shapes do not fit.
 
     Reference: `cells.rnn_step`; torch.nn.RNN on packed sequences, whose two biases are summed here.
@@ -86,7 +86,7 @@ def lstm(
         same sequences it continues them exactly.
 
     Raises:
-        TypeError: the dtypes differ, or a weight is None.
+        TypeError: the dtypes differ, a weight is None, or lengths are not integers.
         ValueError: the shapes do not fit.
 
     Reference: `cells.lstm_step`; torch.nn.LSTM on packed sequences, whose two biases are summed here.
@@ -119,7 +119,7 @@ def gru(
         same sequences it continues them exactly.
 
     Raises:
-        TypeError: the dtypes differ, or a weight is None.
+        TypeError: the dtypes differ, a weight is None, or lengths are not integers.
         ValueError: the shapes do not fit.
 
     Reference: `cells.gru_step` (and how it differs from the paper); torch.nn.GRU on packed sequences, of whose two
@@ -221,6 +221,8 @@ def _run(
     x, weights = _looked_up(x, whole(given))
     x, live = jnp.swapaxes(x, 0, 1), None
     if lengths is not None:
+        if not jnp.issubdtype(lengths.dtype, jnp.integer):
+            raise TypeError(f"lengths are {lengths.dtype}; they count steps: give integers from 0 to {steps}.")
         if lengths.shape != (n,):
             raise ValueError(f"lengths have shape {lengths.shape}; {n} sequences need [{n}], one length each.")
         ends = lax.broadcast_in_dim(lengths.astype(jnp.int32), (steps, n), (1,))  # int8 could not count all steps

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from cs231n_jax.typing import Schedule
@@ -22,9 +23,11 @@ def curves(path: Path, lines: list[dict[str, Any]], schedule: Schedule, total_st
         `path`.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
-    figure = Figure(figsize=(8, 9), layout="constrained")
+    figure = Figure(figsize=(8, 9))
     loss, error, rate = figure.subplots(3, 1, sharex=True)
+    figure.subplots_adjust(0.12, 0.06, 0.98, 0.98, hspace=0.08)  # in half the time that finding margins takes
     for split, style in (("train", "-"), ("eval", "o-")):
         rows = [line for line in lines if line["split"] == split and "loss" in line]
         steps = [line["step"] for line in rows]
@@ -38,6 +41,9 @@ def curves(path: Path, lines: list[dict[str, Any]], schedule: Schedule, total_st
         for step in members:
             axis.axvline(step, color="gray", linewidth=0.8, linestyle=":")
     loss.set_yscale("log")
+    loss.minorticks_off()
+    loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    loss.yaxis.set_major_formatter("{x:g}")
     loss.legend()
     rate.set_xlabel("updates")
     return save(figure, path)
@@ -59,7 +65,7 @@ def learning_rate(path: Path, schedule: Schedule, total_steps: int) -> Path:
 def _draw_rate(axis: Any, schedule: Schedule, total_steps: int) -> None:
     """The schedule at every update, or at about 1,000 of them."""
     grid = np.unique(np.linspace(0, total_steps - 1, 1001).round().astype(np.int32))
-    axis.plot(grid, schedule(grid))
+    axis.plot(grid, jax.jit(schedule)(grid))  # one program, where each operation would be one
 
 
 def ensemble(path: Path, rows: list[dict[str, Any]], sizes: list[dict[str, Any]]) -> Path:

@@ -270,6 +270,13 @@ def test_what_does_not_fit_is_named(change, error, message):
         recurrent.lstm(x, weights, state, lengths=lengths)
 
 
+@one_cell
+def test_lengths_that_are_no_integers_are_refused(cell, unchecked):
+    for lengths in (jnp.full(N, 2.5), jnp.ones(N, bool)):
+        with pytest.raises(TypeError, match=f"lengths are {lengths.dtype}; .* integers from 0 to {T}"):
+            ours(cell, lengths)(*draw(cell, "float32"))
+
+
 @every_cell
 def test_a_weight_that_is_none_is_refused(cell):
     x, weights, _ = draw(cell, "float32")

@@ -16,7 +16,7 @@ import pytest
 from cs231n_jax.config import Config
 from cs231n_jax.data.text_config import TextConfig
 from cs231n_jax.models import ModelConfig, Precision, registry
-from cs231n_jax.train import loop, snapshots
+from cs231n_jax.train import loop, snapshots, state
 from cs231n_jax.train.encoder import EncoderConfig
 from cs231n_jax.train.initial import InitialConfig
 from cs231n_jax.train.loop import Loop, Silent
@@ -149,7 +149,7 @@ def interrupted(text: str, rough: Path, calm: Path, cache: Path) -> None:
 
 @contextmanager
 def _traced_once() -> Iterator[None]:
-    """Runs of one config share their two programs, for tracing those is most of what so short a run takes."""
+    """Runs of one config share their two programs and the shapes of their state: most of a short run is tracing."""
 
     def once(function: Callable[..., Any]) -> Callable[..., Any]:
         made: list[Any] = []
@@ -165,6 +165,7 @@ def _traced_once() -> Iterator[None]:
         mock.patch.object(Loop, "_lower", once(Loop._lower)),
         mock.patch.object(Loop, "_compile", once(Loop._compile)),
         mock.patch.object(loop, "make_eval_step", once(loop.make_eval_step)),
+        mock.patch.object(state, "shapes", once(state.shapes)),
     ):
         yield
 
