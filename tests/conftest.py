@@ -122,11 +122,13 @@ QUICK = (
 def pytest_configure(config):
     """Compile quickly, here and in the processes that tests start, for most programs run once; keep what is compiled.
 
-    It is kept beside pytest's own cache.
+    It is kept beside pytest's own cache, or not at all where that is left out (-p no:cacheprovider): in a checkout that
+    is used once, writing takes longer than it saves.
     """
     if jax.__version_info__ < (0, 11) and "XLA_FLAGS" not in os.environ:
         os.environ["XLA_FLAGS"] = " ".join(QUICK)
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     jax.config.update("jax_disable_most_optimizations", True)
-    jax.config.update("jax_compilation_cache_dir", str(config.rootpath / ".pytest_cache" / "xla"))
+    if config.pluginmanager.has_plugin("cacheprovider"):
+        jax.config.update("jax_compilation_cache_dir", str(config.rootpath / ".pytest_cache" / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
