@@ -344,7 +344,8 @@ def test_ci_finds_the_data_and_tries_the_set_up_twice(checkout):
     lines = checkout.run(".ci/run", PIP="fails works")
     assert len(checkout.calls("-m pip install")) == 2
     assert "Python 3.12.3, jax 0" in lines
-    assert lines[-1] == f"<-n><2><--dist><loadfile><--no-loadscope-reorder><-m><not gpu> in {checkout.root} with {data}"
+    flags = "<-n><2><--dist><loadfile><--no-loadscope-reorder><-p><no:cacheprovider><-m><not gpu>"
+    assert lines[-1] == f"{flags} in {checkout.root} with {data}"
     checkout.run(".ci/run", code=3, EXIT="3")
 
 
