@@ -1,5 +1,7 @@
 """What is drawn of a run can be read."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -19,5 +21,5 @@ def test_the_axis_of_the_loss_has_numbers_that_do_not_overlap(low, tmp_path, mon
     ticks = [tick for tick in axis.yaxis.get_major_ticks() if bottom <= tick.get_loc() <= top]
     boxes = sorted((tick.label1.get_window_extent() for tick in ticks), key=lambda box: box.y0)
     assert len(boxes) >= 2
-    assert all(below.y1 < above.y0 for below, above in zip(boxes, boxes[1:]))
+    assert all(below.y1 < above.y0 for below, above in itertools.pairwise(boxes))
     assert min(box.x0 for box in boxes) > 0
