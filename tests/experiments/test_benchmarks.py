@@ -51,6 +51,20 @@ def test_a_page_says_what_was_measured_where_and_how(tmp_path):
     assert text.endswith("| program | ms | runs |\n| --- | --- | --- |\n| ours | 1.5 |  |\n| theirs | 2 | 3 |\n")
 
 
+def test_compilations_are_compared_turn_by_turn():
+    """Seconds of the quickest, the median of the ratios; what cannot be compiled has none."""
+    clocks = {"flax": [(1.0, 3.0), (1.0, 1.0), (2.0, 8.0)], "ours": [(1.0, 1.0), (2.0, 4.0), (0.5, 8.5)], "torch": []}
+    left = {name: iter(times) for name, times in clocks.items()}
+    programs = {
+        name: convolution.Program(lambda: None, compile=left[name].__next__ if times else None)
+        for name, times in clocks.items()
+    }
+    assert convolution._compile_by_turns(programs) == {
+        "flax": {"trace s": 1.0, "compile s": 1.0, "compile ratio": 1.0},
+        "ours": {"trace s": 1.0, "compile s": 1.0, "compile ratio": 0.9},
+    }
+
+
 def test_bytes_of_collectives_are_read_from_a_program():
     program = """
       %a = f32[64,3]{1,0} all-reduce(f32[64,3]{1,0} %x), replica_groups={{0,1}}
