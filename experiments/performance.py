@@ -170,7 +170,8 @@ def write(folder: Path, path: Path) -> None:
             lines += [{"page": link} | line._asdict() for line in summary(rows)]
     about = (
         "Every benchmark in one table: medians, the ratio of ours to the rival's in the same process and rounds, with "
-        "its 95 % interval, and torch's time where it has the same. The pages say what was done.\n\n"
+        "its 95 % interval, and torch's time where it has the same. Seconds to compile a family's net are those "
+        "of the quickest of three turns, their ratio is the median. The pages say what was done.\n\n"
     )
     pages.write(path, "Performance beside the rivals", about + "\n".join(machines), "", COMMAND, lines)
 
