@@ -48,7 +48,7 @@ case "$*" in
     shift 2
     [ "$1" != experiments.train ] || shift
     printf '<%s>' "$@"
-    echo " in $PWD with ${{TFDS_DATA_DIR:-no data}}"
+    echo " in $PWD with ${{TFDS_DATA_DIR:-no data}}${{PYTHONDONTWRITEBYTECODE:+, no bytecode}}"
     exit "${{EXIT:-0}}"
     ;;
   *) exit 1 ;;
@@ -341,7 +341,7 @@ def test_ci_finds_the_data_and_tries_the_set_up_twice(checkout):
     checkout.python("python3.12", "3.12.3")
     data = checkout.root.parent / "shared" / "data" / "tfds"
     data.mkdir(parents=True)
-    lines = checkout.run(".ci/run", PIP="fails works")
+    lines = checkout.run(".ci/run", PIP="fails works", PYTHONDONTWRITEBYTECODE="1")
     assert len(checkout.calls("-m pip install")) == 2
     assert "Python 3.12.3, jax 0" in lines
     flags = "<-n><2><--dist><loadfile><--no-loadscope-reorder><-p><no:cacheprovider><-m><not gpu>"
