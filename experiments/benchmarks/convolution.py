@@ -2,8 +2,8 @@
 
 Batch 128 of 32×32×3 images, float32, batch norm by batch statistics, momentum 0.9, L2 1e-4. Ours is the step that
 `experiments.train` compiles: it also standardises bytes, keeps the metrics and checks for numbers that are not finite.
-What is compiled is compiled three times, the programs by turns and from nothing: seconds are of the quickest, and the
-ratio to plain flax is the median over turns, since one and the same compilation varies by a half.
+What is compiled is compiled five times, the programs by turns and from nothing: seconds are medians, and the ratio to
+plain flax has the same interval as that of a step, since one and the same compilation varies by a half.
 
     python -m experiments.benchmarks.convolution --rounds=40 --keep-pages
 """
@@ -26,7 +26,7 @@ TITLE = "ResNet-20 train step at batch 128 (ms; ratios to plain flax with bootst
 
 _ROOT = Path(__file__).parents[2]
 _BATCH = 128
-_COMPILATIONS = 3
+_COMPILATIONS = 5
 
 # Options that leave out the random regularizers, which the rival networks do not have
 PLAIN: dict[str, dict[str, Any]] = {
@@ -52,8 +52,8 @@ def run(quick: bool) -> list[dict]:
 
     Returns:
         one row a program and setting: whether pages are kept, milliseconds a step (median), the ratio to plain flax in
-        the same process with its interval, seconds to trace and to compile and the ratio of their sum, and megabytes
-        of temporaries.
+        the same process with its interval, seconds to trace and to compile, the ratio of their sum with its interval,
+        and megabytes of temporaries.
     """
     rounds = 6 if quick else 40
     return [row for keep in (True, False) for row in in_a_process(rounds, keep)]
@@ -96,16 +96,20 @@ def measure(rounds: int, net: str, batch: int) -> list[dict]:
 
 def _compile_by_turns(programs: dict[str, Program]) -> dict[str, dict[str, float]]:
     """Seconds to trace and to compile of each program that is compiled, and the ratio of their sum to the first's."""
-    clocks: dict[str, list[tuple[float, float]]] = {}
-    for _ in range(_COMPILATIONS):
-        for name, program in programs.items():
-            if program.compile:
-                clocks.setdefault(name, []).append(program.compile())
+    from experiments.benchmarks.rounds import ratio
+
+    compiling = {name: program.compile for name, program in programs.items() if program.compile}
+    clocks: dict[str, list[tuple[float, float]]] = {name: [] for name in compiling}
+    for turn in range(_COMPILATIONS):
+        for name in list(compiling)[:: -1 if turn % 2 else 1]:
+            clocks[name].append(compiling[name]())
+    whole = {name: [sum(parts) for parts in seconds] for name, seconds in clocks.items()}
     rows = {}
     for name, seconds in clocks.items():
-        trace, compile_ = min(seconds, key=sum)
-        ratio = statistics.median(sum(own) / sum(first) for own, first in zip(seconds, next(iter(clocks.values()))))
-        rows[name] = {"trace s": round(trace, 2), "compile s": round(compile_, 2), "compile ratio": round(ratio, 2)}
+        trace, compile_ = (round(statistics.median(part), 2) for part in zip(*seconds))
+        numbers = (round(number, 3) for number in ratio(whole[name], next(iter(whole.values()))))
+        ratios = zip(("compile ratio", "compile low", "compile high"), numbers)
+        rows[name] = {"trace s": trace, "compile s": compile_, **dict(ratios)}
     return rows
 
 

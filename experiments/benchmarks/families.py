@@ -2,8 +2,8 @@
 
 Each net has a process of its own, in which the programs alternate; all sides have the programs' allocator setting.
 The batch is what keeps a step near a second on two cores. Random regularizers are off, as the rivals have none.
-Each is compiled three times, the programs by turns and from nothing: seconds are of the quickest, the ratio is the
-median over turns.
+Each is compiled five times, the programs by turns and from nothing: seconds are medians, and the ratio, of trace and
+compilation together, has the same interval as that of a step.
 """
 
 from experiments.benchmarks import convolution
@@ -30,8 +30,7 @@ def run(quick: bool) -> list[dict]:
 
     Returns:
         one row a net and program: milliseconds a step (median), the ratio to plain flax with its interval, seconds to
-        trace and to compile (the quickest of three times, by turns and from nothing), the ratio of their sum (the
-        median over turns), and megabytes of temporaries.
+        trace and to compile (medians), the ratio of their sum with its interval, and megabytes of temporaries.
     """
     rows = []
     for net, batch in BATCHES.items():

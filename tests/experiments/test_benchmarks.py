@@ -52,17 +52,18 @@ def test_a_page_says_what_was_measured_where_and_how(tmp_path):
 
 
 def test_compilations_are_compared_turn_by_turn():
-    """Seconds of the quickest, the median of the ratios; what cannot be compiled has none."""
-    clocks = {"flax": [(1.0, 3.0), (1.0, 1.0), (2.0, 8.0)], "ours": [(1.0, 1.0), (2.0, 4.0), (0.5, 8.5)], "torch": []}
-    left = {name: iter(times) for name, times in clocks.items()}
-    programs = {
-        name: convolution.Program(lambda: None, compile=left[name].__next__ if times else None)
-        for name, times in clocks.items()
-    }
-    assert convolution._compile_by_turns(programs) == {
-        "flax": {"trace s": 1.0, "compile s": 1.0, "compile ratio": 1.0},
-        "ours": {"trace s": 1.0, "compile s": 1.0, "compile ratio": 0.9},
-    }
+    """Medians of the seconds, the ratio of a turn's sums with its interval; what cannot be compiled has none."""
+    flax = [(1.0, 3.0), (1.0, 1.0), (2.0, 8.0), (1.0, 3.0), (1.0, 3.0)]
+    ours = [(1.0, 1.0), (2.0, 4.0), (0.5, 8.5), (0.5, 2.5), (1.0, 2.0)]
+    left = {"flax": iter(flax), "ours": iter(ours)}
+    programs = {name: convolution.Program(lambda: None, compile=left[name].__next__) for name in left}
+    programs["torch"] = convolution.Program(lambda: None)
+    rows = convolution._compile_by_turns(programs)
+    assert rows["flax"] == {"trace s": 1, "compile s": 3, "compile ratio": 1, "compile low": 1, "compile high": 1}
+    own = rows.pop("ours")
+    assert (own["trace s"], own["compile s"], own["compile ratio"]) == (1, 2.5, 0.75)  # of 0.5, 3, 0.9, 0.75, 0.75
+    assert 0.5 <= own["compile low"] <= 0.75 < own["compile high"] <= 3
+    assert list(rows) == ["flax"]
 
 
 def test_bytes_of_collectives_are_read_from_a_program():
