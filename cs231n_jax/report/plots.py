@@ -27,7 +27,7 @@ def curves(path: Path, lines: list[dict[str, Any]], schedule: Schedule, total_st
 
     figure = Figure(figsize=(8, 9))
     loss, error, rate = figure.subplots(3, 1, sharex=True)
-    figure.subplots_adjust(0.12, 0.06, 0.98, 0.98, hspace=0.08)  # in half the time that finding margins takes
+    figure.subplots_adjust(0.12, 0.06, 0.98, 0.98, hspace=0.08)  # given, for to find them lays all out twice
     for split, style in (("train", "-"), ("eval", "o-")):
         rows = [line for line in lines if line["split"] == split and "loss" in line]
         steps = [line["step"] for line in rows]
