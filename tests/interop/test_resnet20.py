@@ -13,6 +13,7 @@ from cs231n_jax.data import DataConfig, Normalization, eval_batches, open_source
 from cs231n_jax.interop import torchvision
 from cs231n_jax.models import functional
 from cs231n_jax.tasks.classification import Classification
+from experiments import results
 
 WEIGHTS = Path(os.environ.get("CS231N_WEIGHTS_DIR", "")) / "resnet20_cifar10"
 published = pytest.mark.skipif(
@@ -66,7 +67,9 @@ def test_published_test_error_is_827_of_10000(weights):
         predictions.append(np.asarray(predict(batch)))
         labels.append(batch["label"])
     predictions, labels = np.concatenate(predictions), np.concatenate(labels)
-    assert np.sum(predictions != labels) == 827
+    wrong = predictions != labels
+    assert wrong.sum() == 827
+    assert results.LOADED[2] == f"{100 * wrong.mean():.2f} %"  # the README's
     official = np.argsort(official_indices())
     np.testing.assert_array_equal(labels[official], golden["test_label"])
     np.testing.assert_array_equal(predictions[official], golden["resnet20_test_pred"])
